@@ -1,0 +1,217 @@
+"""DQN: Q-learning with a deep network, a replay memory and a target network.
+
+Mnih et al. 2015, "Human-level control through deep reinforcement learning",
+https://doi.org/10.1038/nature14236.
+
+Differences from the paper: Adam instead of RMSprop; several lanes step together, and
+``update_period`` counts steps of all of them.
+
+Actions: native on Discrete. On MultiDiscrete and Box (cut into bins) the value of a joint action is
+the mean over dimensions of one value per dimension and bin, so that the greedy action is found
+dimension by dimension (DecQN: Seyde et al. 2022, https://arxiv.org/abs/2210.12566). With one
+dimension this is plain DQN; there is no branch. What is lost on a Box: actions between the bins.
+Cost: one pass per step to act; per update two passes forward and one backward.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from baselines.agent import Algorithm, Metrics, Setting
+from baselines.parts.actions import Factored
+from baselines.parts.networks import MLP, Activation, Encoder
+from baselines.parts.optim import Adam, ParameterMatrix, linear_decay, per_seed_mean
+from baselines.parts.replay import Replay
+from baselines.parts.state import Parts
+from suite.steps import Carry, Observation, Transition
+
+
+@dataclass(frozen=True)
+class Config:
+    """Defaults suit low-dimensional observations (RL Baselines3 Zoo's Acrobot and LunarLander)."""
+
+    lanes: int = 4
+    """E, environments per seed."""
+    replay_capacity: int = 50_000
+    """Transitions kept per seed."""
+    batch_size: int = 128
+    """B, transitions per update."""
+    learning_starts: int = 1_000
+    """Steps per seed before the first update."""
+    update_period: int = 2
+    """Environment steps per update."""
+    target_period: int = 250
+    """Updates between copies to the target network."""
+    learning_rate: float = 6.3e-4
+    """Adam's step size."""
+    discount: float = 0.99
+    """gamma."""
+    epsilon_initial: float = 1.0
+    """Probability of a random choice at the start."""
+    epsilon_final: float = 0.05
+    """... and at the end of the decay."""
+    epsilon_fraction: float = 0.2
+    """Share of the budget over which epsilon falls linearly."""
+    epsilon_factor: float | None = None
+    """If given, epsilon is multiplied by this per update instead of falling linearly."""
+    loss: Literal["huber", "squared"] = "huber"
+    """Huber's loss is the paper's clipped error."""
+    double: bool = False
+    """Choose the bootstrap action with the online network (van Hasselt et al. 2016)."""
+    max_gradient_norm: float = 10.0
+    """Per seed."""
+    hidden: tuple[int, ...] = (256, 256)
+    """Hidden layers."""
+    activation: Activation = "relu"
+    """Nonlinearity of the hidden layers."""
+    bins: int = 3
+    """K, values per dimension of a Box; 2 would be bang-bang control."""
+
+
+class QNetwork(nn.Module):
+    """Observations to one value per dimension and bin, ``[S, B, D, K]``."""
+
+    def __init__(self, setting: Setting, config: Config, actions: Factored) -> None:
+        super().__init__()
+        self.shape = (actions.dims, actions.bins)
+        self.encoder = Encoder(setting.streams, setting.spaces.observation)
+        outputs = actions.dims * actions.bins
+        self.mlp = MLP(
+            setting.streams, self.encoder.outputs, config.hidden, outputs, config.activation
+        )
+
+    def forward(self, obs: Observation) -> Tensor:
+        return self.mlp(self.encoder(obs)).unflatten(-1, self.shape)
+
+
+class DQN:
+    """Acts epsilon-greedily and learns from replayed transitions."""
+
+    network = QNetwork
+
+    def __init__(self, setting: Setting, config: Config) -> None:
+        self.config = config
+        self.streams = setting.streams
+        self.total_steps = setting.total_steps
+        self.lanes = setting.lanes
+        self.actions = Factored(setting.spaces.action, config.bins, setting.device)
+        self.online = self.network(setting, config, self.actions)
+        self.target = copy.deepcopy(self.online)
+        self.online_parameters = ParameterMatrix(self.online)
+        self.target_parameters = ParameterMatrix(self.target)
+        self.optimiser = Adam(
+            self.online_parameters, config.learning_rate, config.max_gradient_norm
+        )
+        self.replay = Replay(min(config.replay_capacity, setting.total_steps), self.streams)
+        self.parts = Parts(
+            online=self.online_parameters,
+            target=self.target_parameters,
+            optimiser=self.optimiser,
+            replay=self.replay,
+            streams=self.streams,
+        )
+
+    def initial(self, lanes: int) -> Carry:
+        return None
+
+    def epsilon(self) -> float:
+        """Present probability of a random choice."""
+        config = self.config
+        if config.epsilon_factor is not None:
+            decayed = config.epsilon_initial * config.epsilon_factor**self.updates
+            return max(config.epsilon_final, decayed)
+        progress = self.replay.added / (config.epsilon_fraction * self.total_steps)
+        return linear_decay(config.epsilon_initial, config.epsilon_final, progress)
+
+    @torch.no_grad()
+    def act(
+        self, carry: Carry, obs: Observation, first: Tensor, explore: bool
+    ) -> tuple[Carry, Tensor, dict[str, Tensor]]:
+        choice = self.actions.best(self.online(obs))  # [S, E, D]
+        if explore:
+            uniform = self.streams.uniform("exploration", *choice.shape[1:], 2)
+            wander = uniform[..., 0] < self.epsilon()
+            choice = torch.where(wander, self.actions.random(uniform[..., 1]), choice)
+        return carry, self.actions.to_environment(choice), {"choice": choice}
+
+    def observe(self, transition: Transition) -> Metrics | None:
+        before = self.replay.added
+        self.replay.add(
+            {
+                "choice": transition.extras["choice"],
+                "reward": transition.reward,
+                "terminated": transition.terminated,
+            },
+            transition.obs,
+            transition.next_obs,
+        )
+        if self.replay.added < self.config.learning_starts:
+            return None
+        metrics = None
+        period = self.config.update_period
+        for _ in range(self.replay.added // period - before // period):
+            metrics = self._update(*self.replay.sample(self.config.batch_size))
+            if self.updates % self.config.target_period == 0:
+                self.target_parameters.copy_from(self.online_parameters)
+        return metrics
+
+    def _update(self, batch: dict[str, Tensor], obs: Observation, next_obs: Observation) -> Metrics:
+        discount = self.config.discount * (~batch["terminated"])  # [S, B]
+        target = batch["reward"] + discount * self._bootstrap(next_obs)
+        value = self.actions.pick(self.online(obs), batch["choice"])
+        error = F.huber_loss if self.config.loss == "huber" else F.mse_loss
+        loss = per_seed_mean(error(value, target.to(value.dtype), reduction="none"))
+        self.optimiser.step(loss)
+        return {"loss": loss.detach(), "value": per_seed_mean(value.detach())}
+
+    @torch.no_grad()
+    def _bootstrap(self, next_obs: Observation) -> Tensor:
+        """Value ``[S, B]`` of the greedy action in the next state."""
+        values = self.target(next_obs)
+        chooser = self.online(next_obs) if self.config.double else values
+        return self.actions.pick(values, self.actions.best(chooser))
+
+    @property
+    def updates(self) -> int:
+        return self.optimiser.updates
+
+    def state_dict(self) -> dict[str, Any]:
+        return self.parts.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.parts.load_state_dict(state)
+
+    def parameters(self) -> dict[str, Tensor]:
+        return {"online": self.online_parameters.rows()}
+
+
+ALGORITHM = Algorithm(
+    title="DQN",
+    category="value-based",
+    key_idea="Q-learning with a deep network, replayed transitions and a slow target network",
+    policy="off",
+    paper="Mnih et al. 2015, https://doi.org/10.1038/nature14236",
+    config=Config,
+    make=DQN,
+    native_actions=frozenset({"discrete"}),
+    adapter="DecQN (Seyde et al. 2022)",
+    presets={
+        "smoke": {"lanes": 2, "learning_starts": 32, "batch_size": 16, "hidden": (16,)},
+        "guide": {
+            "hidden": (128, 128),
+            "learning_rate": 1e-3,
+            "epsilon_final": 0.01,
+            "epsilon_factor": 0.995,
+            "replay_capacity": 10_000,
+            "batch_size": 64,
+            "double": True,
+            "loss": "squared",
+        },
+    },
+)

@@ -1,0 +1,116 @@
+"""Optimising S seeds at once: the parameters of seed s are row s of one matrix.
+
+Adam is elementwise, so that one Adam on the matrix is S separate ones. Whatever couples
+parameters of a network, the gradient's norm above all, is taken per row: a global norm would let
+one diverged seed stop all others.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+class ParameterMatrix:
+    """All parameters of some modules as views of one matrix ``[S, P]``.
+
+    The modules go on as before: their parameters keep names and shapes. Copies, norms, digests
+    and averages of everything a seed has learned become single operations.
+    """
+
+    def __init__(self, *modules: nn.Module) -> None:
+        self.names, self.views = [], []
+        for index, module in enumerate(modules):
+            for name, parameter in module.named_parameters():
+                self.names.append(f"{index}.{name}")
+                self.views.append(parameter)
+        rows = torch.cat([view.detach().flatten(1) for view in self.views], dim=1)
+        self.matrix = nn.Parameter(rows)
+        start = 0
+        for view in self.views:
+            size = math.prod(view.shape[1:])
+            view.data = rows[:, start : start + size].view(view.shape)
+            start += size
+
+    def gradient(self, loss: Tensor) -> Tensor:
+        """Gradient ``[S, P]`` of every seed's own loss ``[S]``."""
+        parts = torch.autograd.grad(loss.sum(), self.views)
+        return torch.cat([part.flatten(1) for part in parts], dim=1)
+
+    @torch.no_grad()
+    def copy_from(self, other: ParameterMatrix, rate: float = 1.0) -> None:
+        """Move towards the other's values: ``self += rate * (other - self)`` (Polyak)."""
+        if rate == 1.0:
+            self.matrix.copy_(other.matrix)
+        else:
+            self.matrix.lerp_(other.matrix, rate)
+
+    def rows(self) -> Tensor:
+        """Everything each seed has learned, ``[S, P]``."""
+        return self.matrix.detach()
+
+    def state_dict(self) -> dict[str, Tensor]:
+        return {"matrix": self.rows()}
+
+    @torch.no_grad()
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        self.matrix.copy_(state["matrix"])
+
+
+class Adam:
+    """Adam (Kingma and Ba 2015) on a parameter matrix, clipping each seed's gradient norm.
+
+    Args:
+        max_norm: largest gradient norm of a seed; None leaves gradients as they are.
+
+    Attributes:
+        updates: steps taken so far.
+    """
+
+    def __init__(
+        self,
+        parameters: ParameterMatrix,
+        learning_rate: float,
+        max_norm: float | None = None,
+        epsilon: float = 1e-8,
+    ) -> None:
+        self.parameters = parameters
+        self.max_norm = max_norm
+        self.optimiser = torch.optim.Adam(
+            [parameters.matrix], lr=learning_rate, eps=epsilon, fused=True
+        )
+        self.updates = 0
+
+    def set_learning_rate(self, learning_rate: float) -> None:
+        self.optimiser.param_groups[0]["lr"] = learning_rate
+
+    def step(self, loss: Tensor) -> None:
+        """Descend one step on every seed's loss ``[S]``."""
+        gradient = self.parameters.gradient(loss)
+        if self.max_norm is not None:
+            norm = gradient.norm(dim=1, keepdim=True)
+            gradient *= (self.max_norm / (norm + 1e-6)).clamp_(max=1.0)
+        self.parameters.matrix.grad = gradient
+        self.optimiser.step()
+        self.updates += 1
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"adam": self.optimiser.state_dict(), "updates": self.updates}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.optimiser.load_state_dict(state["adam"])
+        self.updates = state["updates"]
+
+
+def per_seed_mean(values: Tensor) -> Tensor:
+    """Mean over everything but the seed: ``[S, ...] -> [S]``."""
+    return values.flatten(1).mean(dim=1)
+
+
+def linear_decay(start: float, end: float, progress: float) -> float:
+    """Value of a linear schedule; ``progress`` in [0, 1] is clipped."""
+    return start + (end - start) * min(max(progress, 0.0), 1.0)
+

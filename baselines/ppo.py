@@ -1,0 +1,228 @@
+"""PPO: proximal policy optimisation with a clipped surrogate objective.
+
+Schulman, Wolski, Dhariwal, Radford, Klimov 2017, "Proximal Policy Optimization Algorithms",
+https://arxiv.org/abs/1707.06347. Implementation choices follow Andrychowicz et al. 2021 ("What
+Matters for On-Policy Deep Actor-Critic Methods?") and Engstrom et al. 2020: orthogonal
+initialisation, per-minibatch advantage normalisation, gradient norm clipping, running observation
+and reward scales.
+
+Differences from the paper: actor and critic share no layers (they share the convolution, if there
+are images); observation statistics move only between rollouts, so that the probability ratio is
+exactly 1 at the first minibatch; values and log-probabilities are computed once for the whole
+rollout when it is full rather than at every step, which gives the same numbers for less work.
+
+Actions: native on all spaces (categorical, or a clipped normal whose spread is a parameter).
+Cost: per environment step, one actor pass and ``epochs`` passes forward and backward.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from baselines.agent import Algorithm, Metrics, Setting
+from baselines.parts.heads import make_head
+from baselines.parts.networks import MLP, Activation, Encoder
+from baselines.parts.normalise import RewardScale
+from baselines.parts.optim import Adam, ParameterMatrix, linear_decay, per_seed_mean
+from baselines.parts.returns import generalised_advantage
+from baselines.parts.rollout import Rollout, take
+from baselines.parts.state import Parts
+from suite.steps import Carry, Observation, Transition
+
+
+@dataclass(frozen=True)
+class Config:
+    """Defaults are CleanRL's for continuous control, with more lanes."""
+
+    lanes: int = 8
+    """E, environments per seed."""
+    rollout_steps: int = 128
+    """T, steps of every lane between updates."""
+    epochs: int = 10
+    """Passes over a rollout."""
+    minibatch_size: int = 64
+    """B, transitions per gradient step; must divide rollout_steps x lanes."""
+    learning_rate: float = 3e-4
+    """Adam's step size at the start."""
+    anneal_learning_rate: bool = True
+    """Decay the step size linearly to 0 at the end of the budget."""
+    discount: float = 0.99
+    """gamma."""
+    trace: float = 0.95
+    """lambda of the advantage estimate."""
+    clip: float = 0.2
+    """Largest change of the probability ratio that is rewarded."""
+    value_coefficient: float = 0.5
+    """Weight of the value loss."""
+    entropy_coefficient: float = 0.0
+    """Weight of the entropy bonus."""
+    max_gradient_norm: float = 0.5
+    """Per seed."""
+    hidden: tuple[int, ...] = (64, 64)
+    """Hidden layers of the actor and of the critic."""
+    activation: Activation = "tanh"
+    """Nonlinearity of the hidden layers."""
+    initial_log_std: float = 0.0
+    """Log standard deviation of the policy at the start, in units of half the action range."""
+    normalise_observations: bool = True
+    """Standardise vector observations by running moments."""
+    normalise_rewards: bool = True
+    """Divide rewards by the running deviation of the discounted return."""
+
+
+class PPO:
+    """Collects a rollout, then improves the policy on it for several epochs."""
+
+    def __init__(self, setting: Setting, config: Config) -> None:
+        self.config = config
+        self.streams = setting.streams
+        seeds, device = setting.num_seeds, setting.device
+        size = config.rollout_steps * setting.lanes
+        if size % config.minibatch_size:
+            raise ValueError(
+                f"minibatch_size {config.minibatch_size} does not divide rollout_steps x lanes"
+                f" = {size}"
+            )
+        self.encoder = Encoder(
+            self.streams, setting.spaces.observation, config.normalise_observations
+        )
+        self.head = make_head(setting.spaces.action, seeds, config.initial_log_std, device)
+        network = (self.streams, self.encoder.outputs, config.hidden)
+        self.actor = MLP(*network, self.head.outputs, config.activation, "orthogonal", 0.01)
+        self.critic = MLP(*network, 1, config.activation, "orthogonal", 1.0)
+        self.networks = ParameterMatrix(self.encoder, self.head, self.actor, self.critic)
+        self.optimiser = Adam(
+            self.networks, config.learning_rate, config.max_gradient_norm, epsilon=1e-5
+        )
+        self.total_updates = (
+            max(1, setting.total_steps // size) * config.epochs * (size // config.minibatch_size)
+        )
+        self.reward_scale = RewardScale(seeds, setting.lanes, config.discount, device)
+        self.rollout = Rollout(config.rollout_steps)
+        self.parts = Parts(
+            networks=self.networks,
+            optimiser=self.optimiser,
+            encoder=self.encoder,
+            reward_scale=self.reward_scale,
+            rollout=self.rollout,
+            streams=self.streams,
+        )
+
+    def initial(self, lanes: int) -> Carry:
+        return None
+
+    @torch.no_grad()
+    def act(
+        self, carry: Carry, obs: Observation, first: Tensor, explore: bool
+    ) -> tuple[Carry, Tensor, dict[str, Tensor]]:
+        policy = self.head.distribution(self.actor(self.encoder(obs)))
+        if explore:
+            noise = self.head.noise(self.streams, "exploration", first.shape[1])
+            sample = policy.sample(noise)
+        else:
+            sample = policy.mode()
+        return carry, self.head.to_environment(sample), {"sample": sample}
+
+    def observe(self, transition: Transition) -> Metrics | None:
+        if not self.rollout.add(transition):
+            return None
+        if self.config.anneal_learning_rate:
+            progress = self.updates / self.total_updates
+            self.optimiser.set_learning_rate(linear_decay(self.config.learning_rate, 0.0, progress))
+        return self._update(self.rollout.all())
+
+    def _update(self, rollout: Transition) -> Metrics:
+        data = self._prepare(rollout)
+        size, batch = data["advantage"].shape[1], self.config.minibatch_size
+        for _ in range(self.config.epochs):
+            order = self.streams.permutation("minibatch", size)
+            shuffled = take(data, order)
+            for start in range(0, size, batch):
+                piece = {name: leaf[:, start : start + batch] for name, leaf in shuffled.items()}
+                loss, metrics = self._loss(piece)
+                self.optimiser.step(loss)
+        self.encoder.update(rollout.obs)
+        return metrics
+
+    @torch.no_grad()
+    def _prepare(self, rollout: Transition) -> dict[str, Tensor]:
+        """Flatten a rollout into items ``[S, T * E, ...]`` with advantages and returns."""
+        shape = rollout.reward.shape  # [S, T, E]
+        reward = rollout.reward
+        if self.config.normalise_rewards:
+            self.reward_scale.update(reward, rollout.terminated | rollout.truncated)
+            reward = self.reward_scale(reward)
+        features = self.encoder(rollout.obs)  # [S, T * E, F]
+        value = self.critic(features).view(shape)
+        next_value = self.critic(self.encoder(rollout.next_obs)).view(shape)
+        advantage = generalised_advantage(
+            reward.to(value.dtype),
+            value,
+            next_value,
+            rollout.terminated,
+            rollout.truncated,
+            self.config.discount,
+            self.config.trace,
+        )
+        sample = rollout.extras["sample"].flatten(1, 2)
+        data = {f"obs.{name}": leaf.flatten(1, 2) for name, leaf in rollout.obs.items()}
+        return data | {
+            "sample": sample,
+            "log_prob": self.head.distribution(self.actor(features)).log_prob(sample),
+            "advantage": advantage.flatten(1),
+            "returns": (advantage + value).flatten(1),
+        }
+
+    def _loss(self, batch: dict[str, Tensor]) -> tuple[Tensor, Metrics]:
+        config = self.config
+        obs = {name[4:]: leaf for name, leaf in batch.items() if name.startswith("obs.")}
+        features = self.encoder(obs)
+        policy = self.head.distribution(self.actor(features))
+        value = self.critic(features).squeeze(-1)
+
+        deviation, mean = torch.std_mean(batch["advantage"], dim=1, keepdim=True)
+        advantage = (batch["advantage"] - mean) / (deviation + 1e-8)
+        ratio = (policy.log_prob(batch["sample"]) - batch["log_prob"]).exp()
+        clipped = ratio.clamp(1 - config.clip, 1 + config.clip)
+        policy_loss = -per_seed_mean(torch.minimum(ratio * advantage, clipped * advantage))
+        value_loss = 0.5 * per_seed_mean((value - batch["returns"]) ** 2)
+        entropy = per_seed_mean(policy.entropy())
+        loss = (
+            policy_loss
+            + config.value_coefficient * value_loss
+            - config.entropy_coefficient * entropy
+        )
+        metrics = {"policy_loss": policy_loss, "value_loss": value_loss, "entropy": entropy}
+        return loss, {name: value.detach() for name, value in metrics.items()}
+
+    @property
+    def updates(self) -> int:
+        return self.optimiser.updates
+
+    def state_dict(self) -> dict[str, Any]:
+        return self.parts.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.parts.load_state_dict(state)
+
+    def parameters(self) -> dict[str, Tensor]:
+        return {"networks": self.networks.rows()}
+
+
+ALGORITHM = Algorithm(
+    title="PPO",
+    category="actor-critic",
+    key_idea="clipped surrogate objective: several epochs on each rollout without leaving it far",
+    policy="on",
+    paper="Schulman et al. 2017, https://arxiv.org/abs/1707.06347",
+    config=Config,
+    make=PPO,
+    native_actions=frozenset({"discrete", "multidiscrete", "continuous"}),
+    presets={
+        "smoke": {"lanes": 2, "rollout_steps": 32, "minibatch_size": 32, "hidden": (16,)},
+    },
+)

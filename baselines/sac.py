@@ -1,0 +1,279 @@
+"""SAC: soft actor-critic with a learned temperature.
+
+Haarnoja et al. 2018, "Soft Actor-Critic Algorithms and Applications",
+https://arxiv.org/abs/1812.05905.
+
+Actions: native on a Box (tanh-squashed normal, one reparameterised sample). On Discrete and
+MultiDiscrete the policy is categorical, the critics return the values of all choices and
+expectations are exact (Christodoulou 2019, https://arxiv.org/abs/1910.07207); the two cases
+differ in ``_expectation`` and ``_value_of`` alone. On several dimensions a joint value is the mean
+of per-dimension values (Seyde et al. 2022).
+
+Differences from the paper: none in the update; images are encoded by a convolution that the critic
+alone trains (Yarats et al. 2021). Cost: per update, seven passes forward and three backward through
+networks of the critic's size.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from baselines.agent import Algorithm, Metrics, Setting
+from baselines.parts.actions import Continuous, Factored
+from baselines.parts.heads import Categorical, SquashedNormal
+from baselines.parts.networks import MLP, Encoder
+from baselines.parts.optim import Adam, ParameterMatrix, per_seed_mean
+from baselines.parts.replay import Replay
+from baselines.parts.state import Parts
+from suite.spaces import Box
+from suite.steps import Carry, Observation, Transition
+
+
+@dataclass(frozen=True)
+class Config:
+    """Defaults are the paper's, with the critic's learning rate of CleanRL."""
+
+    lanes: int = 1
+    """E, environments per seed."""
+    replay_capacity: int = 1_000_000
+    """Transitions kept per seed."""
+    batch_size: int = 256
+    """B, transitions per update."""
+    learning_starts: int = 5_000
+    """Steps per seed with uniform actions before the first update."""
+    update_period: int = 1
+    """Environment steps per update."""
+    actor_learning_rate: float = 3e-4
+    """Adam's step size for the policy."""
+    critic_learning_rate: float = 1e-3
+    """Adam's step size for the critics and for the temperature."""
+    discount: float = 0.99
+    """gamma."""
+    target_rate: float = 0.005
+    """Share of the critics that the targets take over per update."""
+    initial_temperature: float = 1.0
+    """alpha at the start."""
+    learn_temperature: bool = True
+    """Adjust alpha so that the entropy meets its target."""
+    discrete_entropy_share: float = 0.98
+    """Target entropy on discrete actions, as a share of the uniform policy's; on a Box it is -D."""
+    hidden: tuple[int, ...] = (256, 256)
+    """Hidden layers of the actor and of each critic."""
+
+
+LOG_STD_RANGE = (-5.0, 2.0)
+"""The policy's log standard deviation is kept here by a tanh."""
+
+
+class TwinCritic(nn.Module):
+    """Two value networks on one encoder."""
+
+    def __init__(self, setting: Setting, config: Config, extra_inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.encoder = Encoder(setting.streams, setting.spaces.observation)
+        inputs = self.encoder.outputs + extra_inputs
+        self.first = MLP(setting.streams, inputs, config.hidden, outputs)
+        self.second = MLP(setting.streams, inputs, config.hidden, outputs)
+
+    def forward(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
+        return self.first(inputs), self.second(inputs)
+
+
+class SAC:
+    """Acts by a maximum-entropy policy and learns from replayed transitions."""
+
+    def __init__(self, setting: Setting, config: Config) -> None:
+        self.config = config
+        self.streams = setting.streams
+        space = setting.spaces.action
+        self.actions: Continuous | Factored
+        if isinstance(space, Box):
+            self.actions = Continuous(space, setting.device)
+            extra_inputs, values, policy_outputs = self.actions.dims, 1, 2 * self.actions.dims
+            target_entropy = -float(self.actions.dims)
+        else:
+            self.actions = Factored(space, bins=0, device=setting.device)
+            extra_inputs, values = 0, self.actions.dims * self.actions.bins
+            policy_outputs = values
+            sizes = [space.n] if not hasattr(space, "sizes") else space.sizes
+            target_entropy = config.discrete_entropy_share * sum(map(math.log, sizes))
+        self.target_entropy = target_entropy
+
+        self.critic = TwinCritic(setting, config, extra_inputs, values)
+        self.target = copy.deepcopy(self.critic)
+        features = self.critic.encoder.outputs
+        self.actor = MLP(setting.streams, features, config.hidden, policy_outputs)
+        self.log_temperature = nn.ParameterList(
+            [torch.full((setting.num_seeds, 1), math.log(config.initial_temperature))]
+        )
+        self.critic_parameters = ParameterMatrix(self.critic)
+        self.target_parameters = ParameterMatrix(self.target)
+        self.actor_parameters = ParameterMatrix(self.actor)
+        self.temperature_parameters = ParameterMatrix(self.log_temperature)
+        self.critic_optimiser = Adam(self.critic_parameters, config.critic_learning_rate)
+        self.actor_optimiser = Adam(self.actor_parameters, config.actor_learning_rate)
+        self.temperature_optimiser = Adam(self.temperature_parameters, config.critic_learning_rate)
+        self.replay = Replay(min(config.replay_capacity, setting.total_steps), self.streams)
+        self.parts = Parts(
+            critic=self.critic_parameters,
+            target=self.target_parameters,
+            actor=self.actor_parameters,
+            temperature=self.temperature_parameters,
+            critic_optimiser=self.critic_optimiser,
+            actor_optimiser=self.actor_optimiser,
+            temperature_optimiser=self.temperature_optimiser,
+            replay=self.replay,
+            streams=self.streams,
+        )
+
+    def initial(self, lanes: int) -> Carry:
+        return None
+
+    @torch.no_grad()
+    def act(
+        self, carry: Carry, obs: Observation, first: Tensor, explore: bool
+    ) -> tuple[Carry, Tensor, dict[str, Tensor]]:
+        if explore and self.replay.added < self.config.learning_starts:
+            uniform = self.streams.uniform("exploration", first.shape[1], self.actions.dims)
+            action = self._random(uniform)
+        else:
+            policy = self._policy(self.critic.encoder(obs))
+            if explore:
+                action = policy.sample(self._noise("exploration", first.shape[1]))
+                if isinstance(policy, SquashedNormal):
+                    action = torch.tanh(action)
+            else:
+                action = policy.mode()
+        return carry, self.actions.to_environment(action), {"action": action}
+
+    def observe(self, transition: Transition) -> Metrics | None:
+        before = self.replay.added
+        self.replay.add(
+            {
+                "action": transition.extras["action"],
+                "reward": transition.reward,
+                "terminated": transition.terminated,
+            },
+            transition.obs,
+            transition.next_obs,
+        )
+        if self.replay.added < self.config.learning_starts:
+            return None
+        metrics = None
+        period, size = self.config.update_period, self.config.batch_size
+        for _ in range(self.replay.added // period - before // period):
+            noise = self._noise("update", 2 * size)
+            metrics = self._update(*self.replay.sample(size), noise[:, :size], noise[:, size:])
+        return metrics
+
+    def _update(
+        self,
+        batch: dict[str, Tensor],
+        obs: Observation,
+        next_obs: Observation,
+        noise: Tensor,
+        next_noise: Tensor,
+    ) -> Metrics:
+        temperature = self.log_temperature[0].detach().exp()  # [S, 1]
+        with torch.no_grad():
+            next_value, next_entropy = self._expectation(self.target, next_obs, next_noise)
+            discount = self.config.discount * (~batch["terminated"])
+            target = batch["reward"] + discount * (next_value + temperature * next_entropy)
+        features = self.critic.encoder(obs)
+        first, second = self._value_of(features, batch["action"])
+        critic_loss = per_seed_mean((first - target) ** 2) + per_seed_mean((second - target) ** 2)
+        self.critic_optimiser.step(critic_loss)
+
+        value, entropy = self._expectation(self.critic, obs, noise)
+        actor_loss = -per_seed_mean(value + temperature * entropy)
+        self.actor_optimiser.step(actor_loss)
+
+        if self.config.learn_temperature:
+            excess = per_seed_mean(entropy.detach() - self.target_entropy)
+            self.temperature_optimiser.step(self.log_temperature[0][:, 0].exp() * excess)
+        self.target_parameters.copy_from(self.critic_parameters, self.config.target_rate)
+        return {
+            "critic_loss": critic_loss.detach(),
+            "actor_loss": actor_loss.detach(),
+            "entropy": per_seed_mean(entropy.detach()),
+            "temperature": temperature[:, 0],
+        }
+
+    def _policy(self, features: Tensor) -> Categorical | SquashedNormal:
+        outputs = self.actor(features)
+        if isinstance(self.actions, Factored):
+            logits = outputs.unflatten(-1, (self.actions.dims, self.actions.bins))
+            return Categorical(self.actions.masked(logits))
+        mean, raw = outputs.chunk(2, dim=-1)
+        low, high = LOG_STD_RANGE
+        return SquashedNormal(mean, low + 0.5 * (high - low) * (torch.tanh(raw) + 1))
+
+    def _expectation(
+        self, critic: TwinCritic, obs: Observation, noise: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Expected value (the smaller critic's) and entropy of the present policy, ``[S, B]``."""
+        with torch.no_grad():
+            features = self.critic.encoder(obs)
+            critic_features = features if critic is self.critic else critic.encoder(obs)
+        policy = self._policy(features)
+        if isinstance(policy, SquashedNormal):
+            action, log_prob = policy.sample_with_log_prob(noise)
+            value = torch.minimum(*critic(torch.cat([critic_features, action], dim=-1)))
+            return value.squeeze(-1), -log_prob
+        values = torch.minimum(*critic(critic_features)).unflatten(-1, noise.shape[2:])
+        return (policy.log_probs.exp() * values).sum(dim=-1).mean(dim=-1), policy.entropy()
+
+    def _value_of(self, features: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:
+        """Both critics' values ``[S, B]`` of the actions taken."""
+        if isinstance(self.actions, Continuous):
+            first, second = self.critic(torch.cat([features, action], dim=-1))
+            return first.squeeze(-1), second.squeeze(-1)
+        shape = (self.actions.dims, self.actions.bins)
+        first, second = (values.unflatten(-1, shape) for values in self.critic(features))
+        return self.actions.pick(first, action), self.actions.pick(second, action)
+
+    def _noise(self, role: str, batch: int) -> Tensor:
+        """What a sample needs: normal ``[S, B, D]``, or Gumbel ``[S, B, D, K]``."""
+        if isinstance(self.actions, Continuous):
+            return self.streams.normal(role, batch, self.actions.dims)
+        return self.streams.gumbel(role, batch, self.actions.dims, self.actions.bins)
+
+    def _random(self, uniform: Tensor) -> Tensor:
+        if isinstance(self.actions, Continuous):
+            return 2 * uniform - 1
+        return self.actions.random(uniform)
+
+    @property
+    def updates(self) -> int:
+        return self.critic_optimiser.updates
+
+    def state_dict(self) -> dict[str, Any]:
+        return self.parts.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.parts.load_state_dict(state)
+
+    def parameters(self) -> dict[str, Tensor]:
+        return {"actor": self.actor_parameters.rows(), "critic": self.critic_parameters.rows()}
+
+
+ALGORITHM = Algorithm(
+    title="SAC",
+    category="actor-critic",
+    key_idea="maximise return and entropy together, off-policy, with a learned temperature",
+    policy="off",
+    paper="Haarnoja et al. 2018, https://arxiv.org/abs/1812.05905",
+    config=Config,
+    make=SAC,
+    native_actions=frozenset({"continuous"}),
+    adapter="discrete SAC (Christodoulou 2019)",
+    presets={
+        "smoke": {"learning_starts": 32, "batch_size": 16, "hidden": (16,)},
+    },
+)

@@ -1,0 +1,105 @@
+"""Configs: from an algorithm's defaults through presets to a user's overrides."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import json
+import types
+import typing
+from collections.abc import Mapping
+from typing import Any
+
+
+def resolve_config(
+    algorithm: Any,
+    task: str,
+    protocol: str,
+    preset: str | None = None,
+    overrides: Mapping[str, str] | None = None,
+) -> Any:
+    """Build the config of a run; later sources win.
+
+    Order: the defaults, the preset of the task's family, of the task, of the protocol, the
+    preset a user named, then single overrides.
+
+    Args:
+        algorithm: the registry entry (its ``config`` and ``presets``).
+        task: ``family/name``.
+        protocol: e.g. ``smoke``, which makes networks tiny.
+        preset: a name such as ``guide``.
+        overrides: field name to value as text, as in ``--set learning_rate=1e-4``.
+
+    Raises:
+        ValueError: unknown preset or field (nearest names given), or a value of the wrong type.
+    """
+    presets = algorithm.presets
+    if preset is not None and preset not in presets:
+        raise ValueError(f"unknown preset {preset!r}; {_nearest(preset, presets)}")
+    family = task.split("/", 1)[0]
+    values: dict[str, Any] = {}
+    for name in (family, task, protocol, preset):
+        values |= presets.get(name, {})
+    types_by_field = typing.get_type_hints(algorithm.config)
+    for name, text in (overrides or {}).items():
+        if name not in types_by_field:
+            raise ValueError(f"unknown config field {name!r}; {_nearest(name, types_by_field)}")
+        values[name] = _parse(name, text, types_by_field[name])
+    return algorithm.config(**values)
+
+
+def plain_config(config: Any) -> dict[str, object]:
+    """A config's fields as JSON would hold them (tuples become lists)."""
+    fields: dict[str, object] = json.loads(json.dumps(dataclasses.asdict(config)))
+    return fields
+
+
+def config_from_plain(algorithm: Any, fields: Mapping[str, object]) -> Any:
+    """The inverse of :func:`plain_config`."""
+    values = {name: tuple(v) if isinstance(v, list) else v for name, v in fields.items()}
+    return algorithm.config(**values)
+
+
+def _nearest(name: str, known: Mapping[str, object]) -> str:
+    close = difflib.get_close_matches(name, known, n=3, cutoff=0.5) or sorted(known)
+    return "nearest: " + ", ".join(close)
+
+
+def _parse(name: str, text: str, kind: Any) -> Any:
+    """Read a value of a field's type from text."""
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    wrong = ValueError(f"{name}={text!r}: expected {_describe(kind)}")
+    if origin in (typing.Union, types.UnionType):
+        if text.lower() == "none" and type(None) in arguments:
+            return None
+        return _parse(name, text, next(a for a in arguments if a is not type(None)))
+    if origin is typing.Literal:
+        if text not in arguments:
+            raise wrong
+        return text
+    if origin is tuple:
+        return tuple(_parse(name, part, arguments[0]) for part in text.split(",") if part)
+    if kind is bool:
+        if text.lower() not in ("true", "false"):
+            raise wrong
+        return text.lower() == "true"
+    if kind is str:
+        return text
+    try:
+        value = kind(text)
+    except ValueError:
+        raise wrong from None
+    if value in (float("inf"), float("-inf")) or value != value:
+        raise wrong
+    return value
+
+
+def _describe(kind: Any) -> str:
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if origin is typing.Literal:
+        return "one of " + ", ".join(arguments)
+    if origin is tuple:
+        return f"{_describe(arguments[0])} values, comma-separated"
+    if kind is bool:
+        return "true or false"
+    return {int: "an integer", float: "a finite number"}.get(kind, str(kind))

@@ -1,0 +1,1 @@
+"""Environment families: one file (or package) each; the file name is the family's id."""

@@ -1,0 +1,336 @@
+"""Figures of the reports: learning curves and intervals, as SVG with the same bytes every time.
+
+Matplotlib is used without its global state (no pyplot). What would make two files differ is fixed:
+the salt of element ids, the date, the font (outlines of the one that matplotlib brings along) and
+the style of each algorithm, which depends on its name alone, never on which others are shown.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+GENERATOR = "suite report"
+"""Creator in the metadata of every figure; tells our files from those of others."""
+
+_SETTINGS: dict[Any, Any] = {
+    "svg.hashsalt": GENERATOR,
+    "svg.fonttype": "path",
+    "font.family": "DejaVu Sans",
+    "font.size": 8,
+    "axes.titlesize": 8,
+    "axes.labelsize": 8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": "#888888",
+    "axes.linewidth": 0.6,
+    "legend.frameon": False,
+    "xtick.color": "#555555",
+    "ytick.color": "#555555",
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
+    "text.parse_math": False,  # a dollar sign in a name is a dollar sign
+    "path.simplify": True,
+}
+_WIDTH = 7.4
+"""Inches; about the text width of a rendered page."""
+_COLUMNS = 3
+_QUIET = "#bbbbbb"
+
+
+@dataclass(frozen=True)
+class Style:
+    """How an algorithm is drawn: told apart by colour, and in grey by marker and dashes."""
+
+    colour: str
+    marker: str
+    dashes: tuple[float, ...]
+    """On and off lengths in points; empty for a solid line."""
+
+
+_SOLID: tuple[float, ...] = ()
+_DASHED = (4.0, 1.6)
+_DOTTED = (1.2, 1.2)
+_MIXED = (5.0, 1.5, 1.2, 1.5)
+
+# Hues from the palettes of Okabe and Ito (2008) and of Paul Tol (2021), made for colour-blind eyes.
+STYLES = {
+    "random": Style("#777777", "d", _DOTTED),
+    "q_learning": Style("#999933", "s", _MIXED),
+    "dqn": Style("#0072b2", "o", _SOLID),
+    "double_dqn": Style("#56b4e9", "D", _DASHED),
+    "dueling_dqn": Style("#332288", "^", _MIXED),
+    "reinforce": Style("#882255", "v", _DASHED),
+    "ppo": Style("#d55e00", "s", _SOLID),
+    "trpo": Style("#cc6677", "P", _DASHED),
+    "a2c": Style("#117733", "X", _SOLID),
+    "a3c": Style("#44aa99", "<", _MIXED),
+    "sac": Style("#aa4499", "o", _SOLID),
+    "td3": Style("#e69f00", "^", _SOLID),
+    "dreamer": Style("#000000", "*", _SOLID),
+    "mbpo": Style("#661100", ">", _DASHED),
+    "muzero": Style("#6699cc", "h", _MIXED),
+}
+_COLOURS = ("#0072b2", "#d55e00", "#117733", "#aa4499", "#e69f00", "#332288", "#44aa99", "#882255")
+_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "h")
+_DASHES = (_SOLID, _DASHED, _MIXED, _DOTTED)
+
+
+def style_of(algorithm: str) -> Style:
+    """Look up an algorithm's style; unknown ones get one that depends on the name alone."""
+    if algorithm in STYLES:
+        return STYLES[algorithm]
+    number = int.from_bytes(hashlib.sha256(algorithm.encode()).digest()[:8], "big")
+    number, colour = divmod(number, len(_COLOURS))
+    number, marker = divmod(number, len(_MARKERS))
+    return Style(_COLOURS[colour], _MARKERS[marker], _DASHES[number % len(_DASHES)])
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Evaluation returns of one algorithm on one task."""
+
+    algorithm: str
+    steps: np.ndarray
+    """``[P]`` agent steps per seed at which it was evaluated."""
+    returns: np.ndarray
+    """``[S, P]`` mean return of each seed's evaluation; NaN after a seed had failed."""
+
+
+@dataclass(frozen=True)
+class Point:
+    """One estimate with its interval."""
+
+    algorithm: str
+    value: float
+    low: float | None
+    """None: too few seeds for an interval."""
+    high: float | None
+    runs: tuple[float, ...]
+    """The scores behind the estimate, drawn as faint ticks."""
+    hollow: bool = False
+    """True for unranked and for published numbers."""
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One axis of an interval plot; all panels list the same algorithms in the same order."""
+
+    title: str
+    points: tuple[Point, ...]
+    span: tuple[float, float] = (0.0, 1.0)
+    """Range that is shown in any case."""
+
+
+def curve_figure(
+    curves: Sequence[Curve], floor: float | None = None, cap: float | None = None
+) -> Figure:
+    """Draw learning curves: all means on top, then one panel per algorithm with every seed.
+
+    The panels have the range of all means as a grey background; a cross marks a seed's failure.
+
+    Args:
+        curves: in the order of the panels; at least one.
+        floor: score of the reference that counts as 0, drawn as a dotted line where it is in range.
+        cap: score of the reference that counts as 1, likewise.
+
+    Returns:
+        The figure; a single curve gets a single panel.
+    """
+    several = len(curves) > 1
+    columns = min(len(curves), _COLUMNS)
+    rows = math.ceil(len(curves) / columns) if several else 0
+    with mpl.rc_context(_SETTINGS):
+        figure = Figure(figsize=(_WIDTH, 2.5 + 1.4 * rows), layout="constrained")
+        heights = [2.5, 1.4 * rows] if several else [2.5]
+        parts = figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0]
+        top = parts[0].subplots()
+        for curve in curves:
+            if not several:
+                _draw_seeds(top, curve)
+            _draw_mean(top, curve, floor)
+        top.set_ylabel("mean return of an evaluation")
+        top.set_xlabel("agent steps per seed")
+        top.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), handlelength=3.2, fontsize=7)
+        axes = [top]
+        if several:
+            panels = parts[1].subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+            for axis, curve in zip(panels.flat, curves, strict=False):
+                _draw_range(axis, curves, floor)
+                _draw_seeds(axis, curve)
+                _draw_mean(axis, curve, floor, markers=False)
+                axis.set_title(_shorten(curve.algorithm), color=style_of(curve.algorithm).colour)
+            for axis in panels.flat[len(curves) :]:
+                axis.set_visible(False)
+            for axis in panels.flat[max(0, len(curves) - columns) : len(curves)]:
+                axis.tick_params(labelbottom=True)  # the last panel of each column
+            axes = [top, *panels.flat[: len(curves)]]
+        limits = _curve_limits(curves, floor)
+        for axis in axes:
+            _draw_bounds(axis, floor, cap)
+            axis.set_ylim(*limits)
+            axis.set_xlim(left=0)
+            axis.xaxis.set_major_locator(MaxNLocator(5))
+            axis.xaxis.set_major_formatter(FuncFormatter(lambda step, _: short_count(step)))
+    return figure
+
+
+def interval_figure(panels: Sequence[Panel], label: str) -> Figure:
+    """Draw estimates with their intervals, one row per algorithm, panels side by side.
+
+    Args:
+        panels: one to four panels that list the same algorithms from top to bottom.
+        label: what the horizontal axes show.
+
+    Returns:
+        The figure; its height follows the number of algorithms.
+    """
+    with mpl.rc_context(_SETTINGS):
+        names = [point.algorithm for point in panels[0].points]
+        size = (_WIDTH, 0.75 + 0.24 * len(names))
+        figure = Figure(figsize=size, layout="constrained")
+        axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+        for axis, panel in zip(axes, panels, strict=True):
+            for row, point in enumerate(panel.points):
+                _draw_point(axis, row, point)
+            axis.set_title(_shorten(panel.title, 40))
+            axis.set_xlim(*_point_limits(panel))
+            axis.xaxis.set_major_locator(MaxNLocator(5))
+            axis.grid(axis="x", color="#eeeeee", linewidth=0.6)
+            axis.set_axisbelow(True)
+            axis.tick_params(left=False)
+            axis.spines["left"].set_visible(False)
+        axes[0].set_yticks(range(len(names)), [_shorten(name) for name in names])
+        axes[0].set_ylim(len(names) - 0.4, -0.6)
+        figure.supxlabel(label, fontsize=8)
+    return figure
+
+
+def svg_bytes(figure: Figure) -> bytes:
+    """Render a figure as SVG; equal figures give equal bytes."""
+    buffer = io.BytesIO()
+    with mpl.rc_context(_SETTINGS):
+        metadata = {"Date": None, "Creator": GENERATOR}
+        figure.savefig(buffer, format="svg", metadata=metadata)
+    return buffer.getvalue()
+
+
+def short_count(number: float) -> str:
+    """Write a count of steps shortly: ``950``, ``20k``, ``1.5M``, ``2G``."""
+    for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if abs(number) >= size:
+            return f"{number / size:.3g}{unit}"
+    return f"{number:.0f}"
+
+
+def _mean(curve: Curve, floor: float | None) -> np.ndarray:
+    """Mean over all seeds; a failed one counts as the floor, as it does in the score."""
+    failed = np.nan if floor is None else floor  # NaN: the line ends where the first seed fails
+    mean: np.ndarray = np.where(np.isfinite(curve.returns), curve.returns, failed).mean(0)
+    return mean
+
+
+def _draw_seeds(axis: Axes, curve: Curve) -> None:
+    style = style_of(curve.algorithm)
+    for seed in curve.returns:
+        axis.plot(curve.steps, seed, color=style.colour, linewidth=0.5, alpha=0.55)
+        alive = np.flatnonzero(np.isfinite(seed))
+        if alive.size and alive[-1] + 1 < seed.size:  # where a failed seed ended
+            end = alive[-1]
+            axis.plot(curve.steps[end], seed[end], "x", color=style.colour, markersize=4)
+
+
+def _draw_mean(axis: Axes, curve: Curve, floor: float | None, markers: bool = True) -> None:
+    style = style_of(curve.algorithm)
+    axis.plot(
+        curve.steps,
+        _mean(curve, floor),
+        color=style.colour,
+        linewidth=1.4,
+        linestyle=(0, style.dashes) if style.dashes else "solid",
+        marker=style.marker if markers else None,
+        markevery=max(1, len(curve.steps) // 10),
+        markersize=4,
+        markeredgewidth=0.0,
+        label=_shorten(curve.algorithm),
+    )
+
+
+def _draw_range(axis: Axes, curves: Sequence[Curve], floor: float | None) -> None:
+    """Range of the means of all algorithms that were evaluated at the same steps as the first."""
+    steps = curves[0].steps
+    means = [_mean(curve, floor) for curve in curves if np.array_equal(curve.steps, steps)]
+    axis.fill_between(
+        steps, np.min(means, 0), np.max(means, 0), color="#eeeeee", linewidth=0, zorder=0
+    )
+
+
+def _draw_bounds(axis: Axes, floor: float | None, cap: float | None) -> None:
+    for value in (floor, cap):
+        if value is not None:
+            axis.axhline(value, color="#999999", linewidth=0.6, linestyle=(0, (1, 2)), zorder=0)
+
+
+def _draw_point(axis: Axes, row: int, point: Point) -> None:
+    style = style_of(point.algorithm)
+    axis.plot(
+        point.runs,
+        np.full(len(point.runs), row),
+        linestyle="none",
+        marker="|",
+        markersize=6,
+        markeredgewidth=0.6,
+        color=_QUIET,
+        zorder=1,
+    )
+    if point.low is not None and point.high is not None:
+        axis.plot([point.low, point.high], [row, row], color=style.colour, linewidth=2, zorder=2)
+    axis.plot(
+        point.value,
+        row,
+        marker=style.marker,
+        markersize=5.5,
+        color=style.colour,
+        markerfacecolor="white" if point.hollow else style.colour,
+        markeredgewidth=1.0,
+        zorder=3,
+    )
+
+
+def _curve_limits(curves: Sequence[Curve], floor: float | None) -> tuple[float, float]:
+    """Limits that hold all means and all but the most extreme single evaluations."""
+    returns = np.concatenate([curve.returns.ravel() for curve in curves])
+    means = np.concatenate([_mean(curve, floor) for curve in curves])
+    returns, means = returns[np.isfinite(returns)], means[np.isfinite(means)]
+    if not returns.size:
+        return 0.0, 1.0
+    low = min(float(np.quantile(returns, 0.005)), float(means.min()))
+    high = max(float(np.quantile(returns, 0.995)), float(means.max()))
+    margin = 0.06 * (high - low) or 0.5
+    return low - margin, high + margin
+
+
+def _point_limits(panel: Panel) -> tuple[float, float]:
+    """Limits that hold all estimates and intervals; ticks of single runs may lie outside."""
+    shown = [*panel.span]
+    for point in panel.points:
+        shown += [end for end in (point.value, point.low, point.high) if end is not None]
+    low, high = min(shown), max(shown)
+    margin = 0.04 * (high - low) or 0.5
+    return low - margin, high + margin
+
+
+def _shorten(name: str, length: int = 24) -> str:
+    """Keep a name printable and short enough for its place."""
+    name = "".join(character if character.isprintable() else "?" for character in name)
+    return name if len(name) <= length else name[: length - 1] + "…"

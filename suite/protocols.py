@@ -1,0 +1,303 @@
+"""Protocols: what makes two numbers comparable, written down before anything is run.
+
+A protocol fixes tasks, budgets, seeds, the evaluation schedule, the score window and the time
+limit. Its numbers are frozen under its version: whoever changes one raises the version (a test
+holds the digests). Budgets are agent steps (decisions) per seed.
+
+Seeds come from named, disjoint ranges, so that settings are never tuned on the seeds they are
+reported on, and a regression check never meets the seeds of its own bank.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # suite.tasks imports torch, and reports must do without it
+    from suite.tasks import Task
+
+SEED_RANGES: Mapping[str, range] = MappingProxyType(
+    {
+        "reporting": range(0, 10_000),
+        "tuning": range(10_000, 20_000),
+        "bank": range(20_000, 30_000),
+        "candidate": range(30_000, 40_000),
+        "confirmation": range(40_000, 50_000),
+    }
+)
+"""Run seeds by purpose. Reporting: everything a table shows. Tuning: searching for settings. Bank,
+candidate, confirmation: the three sides of a regression check."""
+
+
+@dataclass(frozen=True)
+class Budget:
+    """One task of a protocol."""
+
+    task: str
+    """``family/name``."""
+    steps: int
+    """Agent steps (decisions) per seed."""
+    algorithms: tuple[str, ...] | None = None
+    """The only algorithms that this budget is for; None: every algorithm."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Protocol:
+    """The rules under which runs are comparable."""
+
+    name: str
+    version: int
+    purpose: str
+    budgets: tuple[Budget, ...]
+    seeds: tuple[int, ...]
+    """Run seeds, in the order they are run; the first ones of one of the ``SEED_RANGES``."""
+    segments: int
+    """Parts that a run is cut into; at each cut the training lanes are made anew."""
+    evaluations: int
+    """Evaluations after the one at step 0, equally spaced; the last at the end of the budget."""
+    episodes: int
+    """Episodes per evaluation and seed; every evaluation lane plays the same number of them."""
+    window: float = 0.1
+    """The score is the mean over evaluations at a step > (1 - window) * budget."""
+    time_limit: float
+    """Wall hours per run, all seeds together; then the unfinished seeds have status timeout."""
+    ranked: bool = True
+    """False: the protocol's numbers never enter a leaderboard."""
+
+
+def _first_seeds(purpose: str, number: int) -> tuple[int, ...]:
+    return tuple(SEED_RANGES[purpose][:number])
+
+
+_SMOKE = Protocol(
+    name="smoke",
+    version=1,
+    purpose="Every pair runs end to end in seconds, with tiny networks. Says nothing about scores.",
+    budgets=(
+        Budget("gymnasium/CartPole-v1", 512),
+        Budget("gymnasium/Pendulum-v1", 512),
+        Budget("gymnasium/FrozenLake-v1", 512),
+        Budget("mujoco/HalfCheetah-v5", 512),
+    ),
+    seeds=_first_seeds("reporting", 2),
+    segments=2,
+    evaluations=2,
+    episodes=2,
+    time_limit=0.25,
+    ranked=False,
+)
+
+_QUICK = Protocol(
+    name="quick",
+    version=1,
+    purpose="One or two tasks per family within hours on two cores; the default of a bench.",
+    budgets=(
+        Budget("gymnasium/CartPole-v1", 50_000),
+        Budget("gymnasium/Pendulum-v1", 20_000),
+        Budget("mujoco/HalfCheetah-v5", 30_000),
+        Budget("mujoco/InvertedPendulum-v5", 20_000),
+    ),
+    seeds=_first_seeds("reporting", 5),
+    segments=10,
+    evaluations=20,
+    episodes=10,
+    time_limit=2.0,
+)
+
+# Published budgets, one per task and the same for every algorithm. Sources: XuanCe's benchmarks
+# (agi-brain/xuance-benchmarks: 200k on classic control, 300k on LunarLander-v3, 2M on
+# BipedalWalker-v3, 1M on the 11 MuJoCo v5 tasks, 5 seeds each) and, for the two tasks it lacks,
+# the RL Zoo's training settings (DLR-RM/rl-baselines3-zoo: 100k for A2C on
+# MountainCarContinuous-v0, 300k for TD3 on LunarLanderContinuous-v3).
+_STANDARD = Protocol(
+    name="standard",
+    version=1,
+    purpose="Published task sets and budgets; for a GPU or a cluster.",
+    budgets=(
+        Budget("gymnasium/CartPole-v1", 200_000),
+        Budget("gymnasium/Acrobot-v1", 200_000),
+        Budget("gymnasium/MountainCar-v0", 200_000),
+        Budget("gymnasium/MountainCarContinuous-v0", 100_000),
+        Budget("gymnasium/Pendulum-v1", 200_000),
+        Budget("gymnasium/LunarLander-v3", 300_000),
+        Budget("gymnasium/LunarLanderContinuous-v3", 300_000),
+        Budget("gymnasium/BipedalWalker-v3", 2_000_000),
+        Budget("mujoco/Ant-v5", 1_000_000),
+        Budget("mujoco/HalfCheetah-v5", 1_000_000),
+        Budget("mujoco/Hopper-v5", 1_000_000),
+        Budget("mujoco/Humanoid-v5", 1_000_000),
+        Budget("mujoco/HumanoidStandup-v5", 1_000_000),
+        Budget("mujoco/InvertedDoublePendulum-v5", 1_000_000),
+        Budget("mujoco/InvertedPendulum-v5", 1_000_000),
+        Budget("mujoco/Pusher-v5", 1_000_000),
+        Budget("mujoco/Reacher-v5", 1_000_000),
+        Budget("mujoco/Swimmer-v5", 1_000_000),
+        Budget("mujoco/Walker2d-v5", 1_000_000),
+    ),
+    seeds=_first_seeds("reporting", 10),
+    segments=20,
+    evaluations=50,
+    episodes=10,
+    time_limit=48.0,
+)
+
+# The random policy does not learn, so one of HalfCheetah's two budgets is enough for it.
+_VALIDATION = Protocol(
+    name="validation",
+    version=1,
+    purpose="Pairs with short published scores: the proof that an implementation is right.",
+    budgets=(
+        Budget("gymnasium/CartPole-v1", 100_000, ("dqn", "ppo", "random")),
+        Budget("gymnasium/Pendulum-v1", 50_000, ("dqn", "ppo", "random", "sac")),
+        Budget("mujoco/HalfCheetah-v5", 100_000, ("dqn", "random", "sac")),
+        Budget("mujoco/HalfCheetah-v5", 300_000, ("ppo",)),
+    ),
+    seeds=_first_seeds("reporting", 5),
+    segments=10,
+    evaluations=20,
+    episodes=10,
+    time_limit=12.0,
+    ranked=False,
+)
+
+_BANK = Protocol(
+    name="bank",
+    version=1,
+    purpose="Many seeds on cheap tasks: the baseline that a regression check compares with.",
+    budgets=(
+        Budget("gymnasium/CartPole-v1", 50_000),
+        Budget("gymnasium/Pendulum-v1", 20_000),
+    ),
+    seeds=_first_seeds("bank", 30),
+    segments=10,
+    evaluations=20,
+    episodes=10,
+    time_limit=12.0,
+    ranked=False,
+)
+
+PROTOCOLS: Mapping[str, Protocol] = MappingProxyType(
+    {protocol.name: protocol for protocol in (_SMOKE, _QUICK, _STANDARD, _VALIDATION, _BANK)}
+)
+
+
+def find_protocol(name: str) -> Protocol:
+    """Look a protocol up.
+
+    Raises:
+        ValueError: there is none of that name; the message names the nearest ones.
+    """
+    if name not in PROTOCOLS:
+        nearest = difflib.get_close_matches(name, PROTOCOLS, n=3, cutoff=0.5) or list(PROTOCOLS)
+        raise ValueError(f"unknown protocol {name!a}; nearest: {', '.join(nearest)}")
+    return PROTOCOLS[name]
+
+
+def budget(protocol: Protocol, algorithm: str, task: str) -> int | None:
+    """Agent steps per seed that a protocol gives a pair; None if it does not include the pair."""
+    for row in protocol.budgets:
+        if row.task == task and (row.algorithms is None or algorithm in row.algorithms):
+            return row.steps
+    return None
+
+
+def run_seeds(protocol: Protocol, number: int | None = None) -> tuple[int, ...]:
+    """The first seeds of a protocol's range: its own, or fewer (partial) or more (extended).
+
+    Raises:
+        ValueError: ``number`` is below 1 or above the size of the range.
+    """
+    seeds = next(seeds for seeds in SEED_RANGES.values() if protocol.seeds[0] in seeds)
+    number = len(protocol.seeds) if number is None else number
+    if not 1 <= number <= len(seeds):
+        raise ValueError(f"number of seeds must be in 1..{len(seeds)}, not {number}")
+    return tuple(seeds[:number])
+
+
+def evaluation_steps(protocol: Protocol, steps: int) -> tuple[int, ...]:
+    """Agent steps at which a run is evaluated: before training, then up to ``steps`` itself."""
+    return _equal_parts(steps, protocol.evaluations)
+
+
+def segment_steps(protocol: Protocol, steps: int) -> tuple[int, ...]:
+    """Agent steps at which segments begin, and ``steps``, where the last one ends."""
+    return _equal_parts(steps, protocol.segments)
+
+
+def _equal_parts(total: int, parts: int) -> tuple[int, ...]:
+    """0, ..., total; a total below ``parts`` gives fewer, never a step twice."""
+    return tuple(sorted({total * part // parts for part in range(parts + 1)}))
+
+
+def comparability_key(
+    protocol: Protocol, task: Task, steps: int, engine: str, versions: Mapping[str, str]
+) -> dict[str, object]:
+    """Everything that two numbers must share to stand in one table, as plain fields.
+
+    Whether evaluation acts greedily or samples is not in it: that is the algorithm's published
+    habit, not the protocol's choice.
+
+    Args:
+        protocol: the rules; of a trial, the protocol it departs from.
+        task: gives the id, the wrappers and the frames per step.
+        steps: budget in agent steps per seed.
+        engine: engine class; engines that a parity test has shown to agree share one.
+        versions: of the packages that change what the task does, by distribution name.
+    """
+    return {
+        "task": task.id,
+        "engine": engine,
+        "versions": dict(sorted(versions.items())),
+        "wrappers": list(task.wrappers),
+        "frames_per_step": task.frames_per_step,
+        "step_unit": "agent steps",
+        "budget": steps,
+        "evaluations": protocol.evaluations,
+        "episodes": protocol.episodes,
+        "window": protocol.window,
+        "protocol": protocol.name,
+        "protocol_version": protocol.version,
+    }
+
+
+def difference(key: Mapping[str, object], other: Mapping[str, object]) -> tuple[str, ...]:
+    """Names of the fields in which two comparability keys differ, sorted.
+
+    A differing version is named by its package: ``versions.mujoco``.
+    """
+    left, right = _flat(key), _flat(other)
+    return tuple(sorted(name for name in left | right if left.get(name) != right.get(name)))
+
+
+def _flat(key: Mapping[str, object]) -> dict[str, str]:
+    fields: dict[str, str] = {}
+    for name, value in key.items():
+        if isinstance(value, Mapping):
+            fields |= {f"{name}.{part}": canonical_json(item) for part, item in value.items()}
+        else:
+            fields[name] = canonical_json(value)
+    return fields
+
+
+def canonical_json(value: object) -> str:
+    """The one text of plain data: sorted keys, no spaces, ASCII.
+
+    Raises:
+        ValueError: a number is not finite.
+    """
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def key_hash(fields: Mapping[str, object]) -> str:
+    """16 hexadecimal digits of the SHA-256 of plain fields."""
+    return hashlib.sha256(canonical_json(fields).encode()).hexdigest()[:16]
+
+
+def protocol_hash(protocol: Protocol) -> str:
+    """Short hash over every field of a protocol."""
+    return key_hash(asdict(protocol))

@@ -1,0 +1,355 @@
+"""What a record is: its dataclasses, and the two texts (CSV and JSON) that hold it.
+
+The CSV has one row per evaluation episode, the JSON everything else; ``record_schema.json``
+describes it. The JSON holds the SHA-256 of the CSV and a seal, the SHA-256 of itself, so that a
+truncated or hand-edited text is noticed. The same results give the same bytes. Reading treats both
+texts as untrusted data: nothing in them is executed, and every deviation is a ``ValueError``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, fields
+from functools import cache
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jsonschema
+import pandas as pd
+
+from suite.protocols import canonical_json, key_hash
+
+SCHEMA_VERSION = 1
+COLUMNS = ["seed", "step", "split", "episode", "return", "length"]
+SPLITS = ("eval", "test-levels", "train-levels")
+STATUSES = ("ok", "diverged", "timeout", "crashed")
+MAX_REASON = 4000
+"""Characters; a longer reason is cut when it is written."""
+
+_WHOLE = "(0|[1-9][0-9]{0,14})"
+_DECIMAL = r"(?!-0\.0{6},)(-?(?:0|[1-9][0-9]{0,308})\.[0-9]{6})"
+_CSV_ROW = re.compile(f"{_WHOLE},{_WHOLE},({'|'.join(SPLITS)}),{_WHOLE},{_DECIMAL},{_WHOLE}")
+
+
+@dataclass(frozen=True)
+class LedgerRow:
+    """What a seed had cost when it was evaluated; all figures are cumulative."""
+
+    step: int
+    """Agent steps (decisions)."""
+    frames: int
+    """Simulator frames."""
+    updates: int
+    """Gradient updates."""
+    wall_seconds: float
+    """Of training alone, evaluation excluded; shared by the seeds that trained together."""
+    cpu_seconds: float
+    """Likewise."""
+    peak_memory_mb: float
+
+
+@dataclass(frozen=True)
+class SeedRun:
+    """One training run, whatever became of it."""
+
+    seed: int
+    status: str
+    """``ok``, ``diverged``, ``timeout``, or ``crashed``: given up after two more attempts."""
+    reason: str
+    """Why the status is not ``ok``; empty if it is."""
+    attempts: int
+    trained_with: tuple[int, ...]
+    """Seeds that shared the process, this one included, in order: they fix the last bits."""
+    threads: int
+    device: str
+    ledger: tuple[LedgerRow, ...]
+    digest: str
+    """SHA-256 of the final parameters; empty if there are none."""
+    started: str
+    """UTC, ISO 8601."""
+    finished: str
+    commit: str
+    """Git commit of the code; empty outside a checkout."""
+    dirty: bool
+    """Whether the checkout had uncommitted changes."""
+    machine: Mapping[str, object]
+    """CPU model, cores, memory, GPU."""
+
+
+class Episode(NamedTuple):
+    """One evaluation episode."""
+
+    seed: int
+    step: int
+    """Agent steps after which the evaluation was due."""
+    split: str
+    """One of ``SPLITS``."""
+    episode: int
+    """Number within the evaluation of this seed and split, from 0."""
+    return_: float
+    """Sum of the task's own rewards; finite."""
+    length: int
+    """Agent steps."""
+
+
+@dataclass(frozen=True, eq=False)
+class Record:
+    """Everything known about one algorithm on one task under one protocol."""
+
+    algorithm: str
+    task: str
+    protocol: str
+    """A protocol's name, or ``trial``: then the key names the protocol it departs from."""
+    protocol_version: int
+    budget: int
+    """Agent steps per seed."""
+    key: Mapping[str, object]
+    """Comparability key, see :func:`suite.protocols.comparability_key`."""
+    config: Mapping[str, object]
+    """The algorithm's resolved config."""
+    fit: str
+    """``native``, or ``adapted``: then ``adapter`` names the paper."""
+    adapter: str
+    evaluation: str
+    """``greedy`` or ``sampled``."""
+    engine: str
+    versions: Mapping[str, str]
+    """Of Python, torch, numpy and the environment packages."""
+    source_hash: str
+    """Of the algorithm's source, hexadecimal."""
+    normalisation: Mapping[str, object] | None
+    """``floor``, ``cap``, ``floor_source``, ``cap_source``; None if the task has no bounds."""
+    task_info: Mapping[str, object]
+    """Facts for tables: domain, complexity, paper, actions, horizon."""
+    runs: tuple[SeedRun, ...]
+    """Sorted by seed."""
+    episodes: pd.DataFrame
+    """``COLUMNS``, sorted; see :func:`episode_table`."""
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """Run seeds, sorted."""
+        return tuple(run.seed for run in self.runs)
+
+    @property
+    def folder(self) -> str:
+        """Where it belongs below the results: the protocol's name, or ``trial/<short hash>``."""
+        return trial_folder(self.key, self.config) if self.protocol == "trial" else self.protocol
+
+
+def trial_folder(key: Mapping[str, object], config: Mapping[str, object]) -> str:
+    """``trial/<short hash>``: one folder per comparability key and resolved config."""
+    return f"trial/{key_hash({'key': key, 'config': config})}"
+
+
+def episode_table(episodes: Iterable[Episode]) -> pd.DataFrame:
+    """Sort episodes into a table with the columns ``COLUMNS``."""
+    return _table(sorted(episodes))
+
+
+def _table(rows: list[Any]) -> pd.DataFrame:
+    types = dict.fromkeys(COLUMNS, "int64") | {"split": "object", "return": "float64"}
+    return pd.DataFrame(rows, columns=pd.Index(COLUMNS)).astype(types)
+
+
+def render_csv(episodes: pd.DataFrame) -> bytes:
+    """Text of the episodes: ASCII, line feeds, returns with six decimals and no minus zero."""
+    lines = [",".join(COLUMNS)]
+    for seed, step, split, episode, returned, length in episodes[COLUMNS].itertuples(index=False):
+        number = f"{returned:.6f}"
+        number = "0.000000" if number == "-0.000000" else number
+        lines.append(f"{seed},{step},{split},{episode},{number},{length}")
+    return ("\n".join(lines) + "\n").encode()
+
+
+def render_json(record: Record, csv_hash: str) -> bytes:
+    """Text of everything but the episodes: ASCII, sorted names, two spaces of indentation."""
+    content: dict[str, Any] = {
+        field.name: getattr(record, field.name)
+        for field in fields(record)
+        if field.name not in ("runs", "episodes")
+    }
+    content["schema"] = SCHEMA_VERSION
+    content["key_hash"] = key_hash(record.key)
+    content["runs"] = [_plain_run(run) for run in record.runs]
+    content["csv_sha256"] = csv_hash
+    content["seal"] = _seal(content)
+    return (json.dumps(content, sort_keys=True, indent=2, allow_nan=False) + "\n").encode()
+
+
+def _plain_run(run: SeedRun) -> dict[str, Any]:
+    content = asdict(run)
+    content["reason"] = run.reason[:MAX_REASON]
+    for row in content["ledger"]:
+        for name, decimals in (("wall_seconds", 3), ("cpu_seconds", 3), ("peak_memory_mb", 1)):
+            row[name] = round(float(row[name]), decimals)
+    return content
+
+
+def _seal(content: Mapping[str, Any]) -> str:
+    sealed = {name: value for name, value in content.items() if name != "seal"}
+    return hashlib.sha256(canonical_json(sealed).encode()).hexdigest()
+
+
+def parse_json(text: bytes) -> dict[str, Any]:
+    """Read the outer form of a JSON text, without looking at what it says.
+
+    Raises:
+        ValueError: malformed, too deep, a name twice, a number that is not finite, or written
+            under another schema version.
+    """
+    try:
+        content = json.loads(
+            text.decode("ascii"),
+            parse_constant=_finite_float,
+            parse_float=_finite_float,
+            object_pairs_hook=_unique_names,
+        )
+    except RecursionError as error:
+        raise ValueError("the JSON is nested too deeply") from error
+    except json.JSONDecodeError as error:
+        raise ValueError(f"the JSON is malformed or truncated: {error}") from error
+    if not isinstance(content, dict) or content.get("schema") != SCHEMA_VERSION:
+        version = content.get("schema") if isinstance(content, dict) else None
+        raise ValueError(f"its schema version is {version!r}; this suite reads {SCHEMA_VERSION}")
+    return content
+
+
+def _finite_float(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"the JSON holds a number that is not finite: {text[:40]}")
+    return number
+
+
+def _unique_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        raise ValueError("the JSON holds a name twice in one object")
+    return content
+
+
+def parse(json_text: bytes, csv: bytes) -> Record:
+    """Read a record from its two texts and check everything that can be checked without a path.
+
+    Raises:
+        ValueError: says what is wrong, in one line; it may quote the texts.
+    """
+    content = parse_json(json_text)
+    fault = next(_validator().iter_errors(content), None)
+    if fault is not None:
+        raise ValueError(f"{fault.json_path}: {fault.message}")
+    if content["csv_sha256"] != hashlib.sha256(csv).hexdigest():
+        raise ValueError("the CSV is not the one whose SHA-256 the JSON holds")
+    if content["key_hash"] != key_hash(content["key"]):
+        raise ValueError("key_hash is not the hash of the key")
+    if content["seal"] != _seal(content):
+        raise ValueError("the JSON was changed after it was written: its seal does not fit")
+    values: dict[str, Any] = {field.name: content.get(field.name) for field in fields(Record)}
+    values["runs"] = tuple(_parse_run(run) for run in content["runs"])
+    values["episodes"] = _parse_csv(csv)
+    record = Record(**values)
+    _check_fields(record)
+    for run in record.runs:
+        _check_run(run)
+    _check_episodes(record)
+    return record
+
+
+@cache
+def _validator() -> jsonschema.protocols.Validator:
+    schema = json.loads(Path(__file__).with_name("record_schema.json").read_text("ascii"))
+    standard = jsonschema.Draft202012Validator
+    # By the standard 1.0 is an integer too, but Python would hand on a float.
+    types = standard.TYPE_CHECKER.redefine("integer", lambda _, value: type(value) is int)
+    extend: Any = jsonschema.validators.extend  # has no types
+    validator: jsonschema.protocols.Validator = extend(standard, type_checker=types)(schema)
+    return validator
+
+
+def _parse_run(content: Mapping[str, Any]) -> SeedRun:
+    ledger = tuple(LedgerRow(**row) for row in content["ledger"])
+    return SeedRun(**{**content, "ledger": ledger, "trained_with": tuple(content["trained_with"])})
+
+
+def _parse_csv(text: bytes) -> pd.DataFrame:
+    header, *lines = text.decode("ascii").split("\n")
+    if header != ",".join(COLUMNS):
+        raise ValueError(f"the CSV's columns are {header[:100]!r}, not {','.join(COLUMNS)!r}")
+    if not lines or lines.pop() != "":
+        raise ValueError("the CSV does not end with a line feed: it is truncated")
+    rows: list[tuple[int, int, str, int, float, int]] = []
+    for number, line in enumerate(lines, start=2):
+        match = _CSV_ROW.fullmatch(line)
+        if match is None or not math.isfinite(float(match[5])):
+            raise ValueError(f"CSV line {number} is not in the fixed format: {line[:100]!r}")
+        row = (
+            int(match[1]),
+            int(match[2]),
+            match[3],
+            int(match[4]),
+            float(match[5]),
+            int(match[6]),
+        )
+        if rows and row[:4] <= rows[-1][:4]:
+            raise ValueError(f"CSV line {number} is out of order or repeats an episode")
+        rows.append(row)
+    return _table(rows)
+
+
+def _check_fields(record: Record) -> None:
+    own = {
+        "task": record.task,
+        "budget": record.budget,
+        "protocol_version": record.protocol_version,
+    }
+    if record.protocol != "trial":
+        own["protocol"] = record.protocol
+    for name, value in own.items():
+        if record.key[name] != value:
+            raise ValueError(f"key.{name} is {record.key[name]!r}, but the record's is {value!r}")
+    if list(record.seeds) != sorted(set(record.seeds)):
+        raise ValueError(f"the runs' seeds are not sorted, or repeated: {list(record.seeds)}")
+    bounds = record.normalisation
+    if bounds is not None and not float(str(bounds["cap"])) > float(str(bounds["floor"])):
+        raise ValueError(f"the cap {bounds['cap']!r} is not above the floor {bounds['floor']!r}")
+
+
+def _check_run(run: SeedRun) -> None:
+    if run.seed not in run.trained_with:
+        raise ValueError(f"seed {run.seed} is not among the seeds it was trained with")
+    if (run.status == "ok") != (run.reason == ""):
+        raise ValueError(f"seed {run.seed} has status {run.status} and reason {run.reason!r}")
+    for before, after in pairwise(run.ledger):
+        shrinks = any(new < old for old, new in zip(*map(_figures, (before, after)), strict=True))
+        if shrinks or after.step == before.step:
+            raise ValueError(f"seed {run.seed}: the ledger does not grow at step {after.step}")
+
+
+def _figures(row: LedgerRow) -> tuple[float, ...]:
+    return tuple(asdict(row).values())
+
+
+def _check_episodes(record: Record) -> None:
+    """Every episode has its run; a seed that is ok was evaluated to its end, in full."""
+    episodes = record.episodes
+    strangers = sorted(set(episodes["seed"].tolist()) - set(record.seeds))
+    if strangers:
+        raise ValueError(f"the CSV holds seeds without a run: {strangers[:10]}")
+    if (episodes["step"] > record.budget).any():
+        raise ValueError(f"the CSV holds a step above the budget of {record.budget}")
+    expected = tuple(range(int(str(record.key["episodes"]))))
+    for run in record.runs:
+        if run.status != "ok":
+            continue
+        own = episodes[episodes["seed"] == run.seed]
+        if not (own["step"] == record.budget).any():
+            raise ValueError(f"seed {run.seed} is ok, but was not evaluated at {record.budget}")
+        evaluations = own.groupby(["step", "split"])["episode"].agg(tuple)
+        if set(evaluations) != {expected}:
+            raise ValueError(f"seed {run.seed} is ok, but some evaluation is not complete")

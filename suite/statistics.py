@@ -1,0 +1,440 @@
+"""Aggregates of scores over runs and tasks, and intervals that hold with few runs.
+
+Scores are normalised, higher is better, one number per training run: episodes are averaged first,
+a curve is reduced to a number first. They come in two forms (``Scores``): an array
+``[..., runs, tasks]`` where every task has the same number of runs, else a sequence with one array
+``[..., runs]`` per task. In the second form every task keeps the same total weight. Leading
+dimensions are a batch. A score that is not finite is an error: a failed run gets a value first.
+
+Definitions are those of rliable 1.2.0 (Agarwal et al. 2021, https://arxiv.org/abs/2108.13264),
+and ``ci="rliable"`` gives its intervals bit for bit if ``rng`` is the ``RandomState`` whose stream
+rliable takes from numpy's global generator. Those percentile intervals cover 75-90 % instead of
+95 % with 3 to 5 runs. ``ci="default"`` repairs that in three steps:
+
+1. n - 1 draws per task, which makes the bootstrap variance unbiased (Rao and Wu 1988);
+2. t instead of normal quantiles, degrees of freedom after Satterthwaite (1946);
+3. never narrower than the percentile interval, on either side.
+
+For the mean of one task it is the t interval. No method repairs what was never seen: five runs miss
+a failure that strikes one run in four with probability 0.24. Hence the gates in ``ranking``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Literal, NamedTuple, get_args
+
+import numpy as np
+import numpy.typing as npt
+from scipy.stats import t as student
+
+FloatArray = npt.NDArray[np.float64]
+Scores = FloatArray | Sequence[FloatArray]
+Statistic = Callable[..., FloatArray]
+"""Maps ``Scores`` with leading dimensions ``[...]`` to values ``[...]``."""
+Randomness = np.random.Generator | np.random.RandomState
+IntervalKind = Literal["default", "rliable"]
+
+CHUNK_CELLS = 100_000
+"""Scores resampled at once; larger chunks leave the processor's cache and are slower."""
+
+
+class Interval(NamedTuple):
+    """An estimate and the ends of its interval, which are NaN where none may be given."""
+
+    value: float
+    low: float
+    high: float
+
+
+class Band(NamedTuple):
+    """Estimates along an axis with pointwise intervals, three arrays of equal shape."""
+
+    value: FloatArray
+    low: FloatArray
+    high: FloatArray
+
+
+def mean(scores: Scores) -> FloatArray:
+    """Average the task means: ``Scores [..., runs, tasks]`` to ``[...]``."""
+    return np.asarray(_task_means(scores).mean(axis=-1))
+
+
+def median(scores: Scores) -> FloatArray:
+    """Take the median of the task means: ``Scores [..., runs, tasks]`` to ``[...]``."""
+    return np.asarray(np.median(_task_means(scores), axis=-1))
+
+
+def iqm(scores: Scores) -> FloatArray:
+    """Average the middle half of all runs x tasks: the interquartile mean.
+
+    With equally many runs per task this is rliable's definition, a quarter of the cells, rounded
+    down, cut at either end: 3 cells give their mean, 4 the mean of the middle two. Otherwise each
+    cell weighs 1 / (runs of its task), and the weighted quantile function is averaged over
+    [1/4, 3/4], which cuts cells in parts.
+
+    Args:
+        scores: ``Scores [..., runs, tasks]``.
+
+    Returns:
+        ``[...]``.
+    """
+    cells, weights = _cells(scores)
+    if weights is None:
+        size = cells.shape[-1]
+        cut = size // 4
+        # Partitioned as scipy does it, for the same order of summation and so the same last bit.
+        middle = np.partition(cells, (cut, size - cut - 1), axis=-1)[..., cut : size - cut]
+        return np.asarray(middle.mean(axis=-1))
+    order = np.argsort(cells, axis=-1)
+    weight = weights[order]
+    upto = np.cumsum(weight, axis=-1)
+    kept = np.clip(upto, 0.25, 0.75) - np.clip(upto - weight, 0.25, 0.75)
+    return np.asarray(2 * (kept * np.take_along_axis(cells, order, axis=-1)).sum(axis=-1))
+
+
+def optimality_gap(scores: Scores, gamma: float = 1.0) -> FloatArray:
+    """Average what the scores lack to ``gamma``; lower is better.
+
+    ``gamma - mean(min(score, gamma))``: ``Scores [..., runs, tasks]`` to ``[...]``.
+    """
+    cells, weights = _cells(scores)
+    return np.asarray(gamma - np.average(np.minimum(cells, gamma), axis=-1, weights=weights))
+
+
+def probability_of_improvement(x: Scores, y: Scores) -> FloatArray:
+    """Tell how probably a run of x beats a run of y on a task, averaged over tasks.
+
+    The share of pairs (Mann and Whitney 1947) with ``x > y``, ties counting one half.
+
+    Args:
+        x: ``Scores [..., runs of x, tasks]``.
+        y: ``Scores [..., runs of y, tasks]``, on the same tasks in the same order.
+
+    Returns:
+        ``[...]`` in [0, 1].
+
+    Raises:
+        ValueError: if the numbers of tasks differ, or a score is not finite.
+    """
+    tasks_x, tasks_y = _tasks(check_scores(x)), _tasks(check_scores(y))
+    if len(tasks_x) != len(tasks_y):
+        raise ValueError(f"x has {len(tasks_x)} tasks, y has {len(tasks_y)}")
+    balances = [  # wins minus losses
+        np.sign(runs_x[..., :, None] - runs_y[..., None, :]).mean(axis=(-2, -1))
+        for runs_x, runs_y in zip(tasks_x, tasks_y, strict=True)
+    ]
+    return np.asarray((1 + np.mean(balances, axis=0)) / 2)
+
+
+def bootstrap_interval(
+    scores: Scores,
+    statistic: Statistic = iqm,
+    *,
+    rng: Randomness,
+    ci: IntervalKind = "default",
+    reps: int = 10_000,
+    confidence: float = 0.95,
+) -> Interval:
+    """Estimate a statistic with its interval by the stratified bootstrap.
+
+    Args:
+        scores: ``Scores [runs, tasks]``; runs are resampled, independently in each task.
+        statistic: ``iqm``, ``mean``, ``median``, ``optimality_gap`` or any other ``Statistic``.
+        rng: where the indices come from; used up by the call, so equal states give equal results.
+        ci: ``"default"`` or ``"rliable"``, see the module's head.
+        reps: bootstrap replicates; 10,000 leave the ends a standard error of 0.7 % of the width.
+        confidence: nominal coverage.
+
+    Returns:
+        The statistic and its interval; the ends are NaN if some task has a single run.
+
+    Raises:
+        ValueError: if a score is not finite, or ``ci`` is unknown.
+    """
+    band = _bootstrap(statistic, [scores], rng, ci, reps, confidence)
+    if band.value.ndim:
+        raise ValueError(f"scores must be [runs, tasks], got shape {np.shape(scores)}")
+    return Interval(*map(float, band))
+
+
+def improvement_interval(
+    x: Scores,
+    y: Scores,
+    *,
+    rng: Randomness,
+    ci: IntervalKind = "default",
+    reps: int = 10_000,
+    confidence: float = 0.95,
+) -> Interval:
+    """Estimate ``probability_of_improvement(x, y)`` with its interval.
+
+    Both sides are resampled, independently of each other; arguments as in ``bootstrap_interval``.
+    If every run of x beats every run of y the interval has no width: it then says nothing about
+    runs unlike those seen.
+    """
+    band = _bootstrap(probability_of_improvement, [x, y], rng, ci, reps, confidence)
+    return Interval(*(float(np.clip(end, 0, 1)) for end in band))
+
+
+def performance_profile(
+    scores: Scores,
+    thresholds: npt.ArrayLike,
+    *,
+    rng: Randomness,
+    ci: IntervalKind = "default",
+    reps: int = 2_000,
+    confidence: float = 0.95,
+) -> Band:
+    """Estimate the share of runs above each threshold, tasks weighing the same.
+
+    Strictly above: a score at the threshold does not count (Agarwal et al. 2021, section 4.2).
+
+    Args:
+        scores: ``Scores [runs, tasks]``.
+        thresholds: ``[thresholds]``.
+        rng: as ``ci``, ``reps`` and ``confidence`` in ``bootstrap_interval``.
+        ci: see there.
+        reps: see there.
+        confidence: see there; of each point, not of the whole profile.
+
+    Returns:
+        Three arrays ``[thresholds]`` in [0, 1].
+    """
+    shares = partial(_shares_above, thresholds=np.asarray(thresholds, np.float64))
+    band = _bootstrap(shares, [scores], rng, ci, reps, confidence)
+    return Band(*(np.clip(end, 0, 1) for end in band))
+
+
+def sample_efficiency(
+    scores: Scores,
+    statistic: Statistic = iqm,
+    *,
+    rng: Randomness,
+    ci: IntervalKind = "default",
+    reps: int = 2_000,
+    confidence: float = 0.95,
+) -> Band:
+    """Estimate a statistic at every checkpoint of training, with a pointwise band.
+
+    A run is resampled as a whole: one draw serves all its checkpoints.
+
+    Args:
+        scores: ``[runs, tasks, checkpoints]``, or per task an array ``[runs, checkpoints]``.
+        statistic: as ``rng``, ``ci``, ``reps`` and ``confidence`` in ``bootstrap_interval``.
+        rng: see there.
+        ci: see there.
+        reps: see there.
+        confidence: see there.
+
+    Returns:
+        Three arrays ``[checkpoints]``.
+    """
+    tasks = list(np.moveaxis(scores, 1, 0)) if isinstance(scores, np.ndarray) else scores
+    if any(np.ndim(task) != 2 for task in tasks):
+        raise ValueError(f"a task's curves must be [runs, checkpoints], got {np.shape(tasks[0])}")
+    by_checkpoint = [np.transpose(task) for task in tasks]
+    return _bootstrap(statistic, [by_checkpoint], rng, ci, reps, confidence)
+
+
+def missing_bounds(
+    scores: Sequence[npt.ArrayLike],
+    runs: int,
+    statistic: Statistic = iqm,
+    *,
+    floor: float = 0.0,
+    cap: float = 1.0,
+) -> tuple[float, float]:
+    """Bound a statistic when runs are missing: all at the floor, or all at the cap.
+
+    Args:
+        scores: the scores there are, one array ``[up to runs]`` per task, possibly empty.
+        runs: runs that each task should have.
+        statistic: see ``bootstrap_interval``.
+        floor: lowest score that a missing run is taken for.
+        cap: highest score that a missing run is taken for.
+
+    Returns:
+        The lower and the upper bound.
+
+    Raises:
+        ValueError: if a task has more scores than ``runs``, or a score is not finite.
+    """
+    tasks = [np.asarray(task, np.float64) for task in scores]
+    if max(len(task) for task in tasks) > runs:
+        raise ValueError(f"a task has {max(len(task) for task in tasks)} scores, not {runs}")
+    ends = [
+        float(statistic([np.append(task, np.full(runs - len(task), fill)) for task in tasks]))
+        for fill in (floor, cap)
+    ]
+    return min(ends), max(ends)
+
+
+def bootstrap_replicates(
+    scores: Scores, statistic: Statistic = iqm, *, rng: Randomness, reps: int = 10_000
+) -> FloatArray:
+    """Draw stratified bootstrap replicates of a statistic.
+
+    Args:
+        scores: ``Scores [..., runs, tasks]``.
+        statistic: as ``rng`` and ``reps`` in ``bootstrap_interval``.
+        rng: see there.
+        reps: see there.
+
+    Returns:
+        ``[..., reps]``.
+    """
+    samples = _resamples([check_scores(scores)], reps, rng)
+    return np.concatenate([statistic(*sample) for sample in samples], axis=-1)
+
+
+def degrees_of_freedom(*groups: Scores) -> FloatArray:
+    """Estimate the degrees of freedom of a mean over tasks, or of a difference of such means.
+
+    ``(sum v)^2 / sum(v^2 / (n - 1))`` over the tasks of all groups, v the variance of a task's mean
+    and n its runs (Satterthwaite 1946). Between the fewest n - 1, when one task has all the
+    variance, and their sum, when all have the same.
+
+    Args:
+        groups: ``Scores [..., runs, tasks]`` with at least two runs of each task.
+
+    Returns:
+        ``[...]``, at least 1.
+    """
+    tasks = [task for group in groups for task in _tasks(check_scores(group))]
+    freedom = np.array([task.shape[-1] - 1 for task in tasks])
+    variances = np.stack([task.var(axis=-1, ddof=1) / task.shape[-1] for task in tasks], axis=-1)
+    total = variances.sum(axis=-1, keepdims=True)
+    shares = variances / np.where(total > 0, total, 1)
+    concentration = (shares**2 / freedom).sum(axis=-1)
+    # Without any variance there is nothing to widen, and any number does.
+    return np.asarray(1 / np.where(concentration > 0, concentration, 1))
+
+
+def check_scores(scores: Scores) -> Scores:
+    """Return scores as float64, as one array where all tasks have equally many runs.
+
+    Raises:
+        ValueError: if a score is not finite (names the first one), there are none, or an array
+            has fewer than two dimensions.
+    """
+    if not isinstance(scores, np.ndarray):
+        ragged = [np.asarray(task, np.float64) for task in scores]
+        if len({task.shape for task in ragged}) > 1:
+            _check_parts(ragged)
+            return ragged
+        scores = np.stack(ragged, axis=-1) if ragged else np.empty((0, 0))
+    scores = np.ascontiguousarray(scores, np.float64)
+    if scores.ndim < 2:
+        raise ValueError(f"scores must be [runs, tasks], got shape {scores.shape}")
+    _check_parts([scores])
+    return scores
+
+
+def run_counts(scores: Scores) -> list[int]:
+    """Count the runs of each task."""
+    return [task.shape[-1] for task in _tasks(scores)]
+
+
+def _check_parts(parts: Sequence[FloatArray]) -> None:
+    for number, part in enumerate(parts):
+        if part.size == 0:
+            raise ValueError(f"no scores for task {number}" if len(parts) > 1 else "no scores")
+        if not np.isfinite(part).all():
+            place = np.argwhere(~np.isfinite(part))[0]
+            run, task = place[-2:] if len(parts) == 1 else (place[-1], number)
+            raise ValueError(f"score of run {run}, task {task} is {part[tuple(place)]}")
+
+
+def _bootstrap(
+    statistic: Statistic,
+    groups: Sequence[Scores],
+    rng: Randomness,
+    ci: IntervalKind,
+    reps: int,
+    confidence: float,
+) -> Band:
+    """Estimate a statistic of independently resampled groups."""
+    if ci not in get_args(IntervalKind):
+        raise ValueError(f"unknown interval {ci!r}, valid: {', '.join(get_args(IntervalKind))}")
+    groups = [check_scores(group) for group in groups]
+    value = np.asarray(statistic(*groups))
+    if min(min(run_counts(group)) for group in groups) < 2:
+        return Band(value, np.full_like(value, np.nan), np.full_like(value, np.nan))
+    full, reduced = [], []  # [..., chunk] each
+    for sample in _resamples(groups, reps, rng):
+        full.append(statistic(*sample))
+        if ci == "default":
+            reduced.append(statistic(*map(_without_last_run, sample)))
+    tail = (1 - confidence) / 2
+    percents = 100 * np.array([tail, 1 - tail])
+    low, high = np.percentile(np.concatenate(full, axis=-1), percents, axis=-1)
+    if ci == "rliable":
+        return Band(value, low, high)
+    error = np.concatenate(reduced, axis=-1).std(axis=-1)
+    reach = student.isf(tail, degrees_of_freedom(*groups)) * error
+    return Band(value, np.minimum(low, value - reach), np.maximum(high, value + reach))
+
+
+def _resamples(groups: Sequence[Scores], reps: int, rng: Randomness) -> Iterator[list[Scores]]:
+    """Resample runs within tasks, in chunks ``[..., chunk, runs, tasks]`` of each group."""
+    draw = rng.randint if isinstance(rng, np.random.RandomState) else rng.integers
+    # One bound per cell, in rliable's order: it draws replicate by replicate, group by group.
+    bounds = [_index_bounds(group) for group in groups]
+    all_bounds = np.concatenate(bounds)
+    ends = np.cumsum([part.size for part in bounds])
+    cells = sum(task.size for group in groups for task in _tasks(group))
+    chunk = max(1, CHUNK_CELLS // cells)
+    for start in range(0, reps, chunk):
+        indices = draw(all_bounds, size=(min(chunk, reps - start), all_bounds.size))
+        parts = np.split(indices, ends[:-1], axis=1)
+        yield [_take(group, part) for group, part in zip(groups, parts, strict=True)]
+
+
+def _index_bounds(scores: Scores) -> npt.NDArray[np.int64]:
+    if isinstance(scores, np.ndarray):
+        runs, tasks = scores.shape[-2:]
+        return np.full(runs * tasks, runs)
+    return np.repeat(run_counts(scores), run_counts(scores))
+
+
+def _take(scores: Scores, indices: npt.NDArray[np.int64]) -> Scores:
+    if isinstance(scores, np.ndarray):
+        runs, tasks = scores.shape[-2:]
+        return scores[..., indices.reshape(-1, runs, tasks), np.arange(tasks)]
+    parts = np.split(indices, np.cumsum(run_counts(scores))[:-1], axis=1)
+    return [task[..., part] for task, part in zip(scores, parts, strict=True)]
+
+
+def _without_last_run(scores: Scores) -> Scores:
+    if isinstance(scores, np.ndarray):
+        return scores[..., :-1, :]
+    return [task[..., :-1] for task in scores]
+
+
+def _tasks(scores: Scores) -> Sequence[FloatArray]:
+    """List the tasks' scores, each ``[..., runs]``."""
+    return list(np.moveaxis(scores, -1, 0)) if isinstance(scores, np.ndarray) else scores
+
+
+def _task_means(scores: Scores) -> FloatArray:
+    scores = check_scores(scores)
+    if isinstance(scores, np.ndarray):
+        return np.asarray(scores.mean(axis=-2))
+    return np.stack([task.mean(axis=-1) for task in scores], axis=-1)
+
+
+def _cells(scores: Scores) -> tuple[FloatArray, FloatArray | None]:
+    """Line up all runs, ``[..., runs x tasks]``, with weights that sum to 1; None: all equal."""
+    scores = check_scores(scores)
+    if isinstance(scores, np.ndarray):
+        return scores.reshape(*scores.shape[:-2], -1), None
+    sizes = np.array(run_counts(scores))
+    return np.concatenate(scores, axis=-1), np.repeat(1 / (sizes * sizes.size), sizes)
+
+
+def _shares_above(scores: Scores, thresholds: FloatArray) -> FloatArray:
+    cells, weights = _cells(scores)
+    above = [np.average(cells > threshold, axis=-1, weights=weights) for threshold in thresholds]
+    return np.stack(above)  # [thresholds, ...]
