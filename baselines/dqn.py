@@ -4,7 +4,9 @@ Mnih et al. 2015, "Human-level control through deep reinforcement learning",
 https://doi.org/10.1038/nature14236.
 
 Differences from the paper: Adam instead of RMSprop; several lanes step together, and
-``update_period`` counts steps of all of them.
+``update_period`` counts steps of all of them; the target follows the online network a little at
+every update (Lillicrap et al. 2016) unless ``target_rate`` is 1, because on small networks whole
+copies made values overshoot and returns collapse.
 
 Actions: native on Discrete. On MultiDiscrete and Box (cut into bins) the value of a joint action is
 the mean over dimensions of one value per dimension and bin, so that the greedy action is found
@@ -34,11 +36,11 @@ from suite.steps import Carry, Observation, Transition
 
 @dataclass(frozen=True)
 class Config:
-    """Defaults suit low-dimensional observations (RL Baselines3 Zoo's Acrobot and LunarLander)."""
+    """Defaults suit low-dimensional observations."""
 
     lanes: int = 4
     """E, environments per seed."""
-    replay_capacity: int = 50_000
+    replay_capacity: int = 100_000
     """Transitions kept per seed."""
     batch_size: int = 128
     """B, transitions per update."""
@@ -46,9 +48,11 @@ class Config:
     """Steps per seed before the first update."""
     update_period: int = 2
     """Environment steps per update."""
-    target_period: int = 250
-    """Updates between copies to the target network."""
-    learning_rate: float = 6.3e-4
+    target_period: int = 1
+    """Updates between moves of the target network."""
+    target_rate: float = 0.005
+    """Share of the online network that the target takes over then; 1 is the paper's copy."""
+    learning_rate: float = 3e-4
     """Adam's step size."""
     discount: float = 0.99
     """gamma."""
@@ -56,7 +60,7 @@ class Config:
     """Probability of a random choice at the start."""
     epsilon_final: float = 0.05
     """... and at the end of the decay."""
-    epsilon_fraction: float = 0.2
+    epsilon_fraction: float = 0.1
     """Share of the budget over which epsilon falls linearly."""
     epsilon_factor: float | None = None
     """If given, epsilon is multiplied by this per update instead of falling linearly."""
@@ -66,7 +70,7 @@ class Config:
     """Choose the bootstrap action with the online network (van Hasselt et al. 2016)."""
     max_gradient_norm: float = 10.0
     """Per seed."""
-    hidden: tuple[int, ...] = (256, 256)
+    hidden: tuple[int, ...] = (128, 128)
     """Hidden layers."""
     activation: Activation = "relu"
     """Nonlinearity of the hidden layers."""
@@ -158,7 +162,7 @@ class DQN:
         for _ in range(self.replay.added // period - before // period):
             metrics = self._update(*self.replay.sample(self.config.batch_size))
             if self.updates % self.config.target_period == 0:
-                self.target_parameters.copy_from(self.online_parameters)
+                self.target_parameters.copy_from(self.online_parameters, self.config.target_rate)
         return metrics
 
     def _update(self, batch: dict[str, Tensor], obs: Observation, next_obs: Observation) -> Metrics:
@@ -212,6 +216,8 @@ ALGORITHM = Algorithm(
             "batch_size": 64,
             "double": True,
             "loss": "squared",
+            "target_period": 250,
+            "target_rate": 1.0,
         },
     },
 )

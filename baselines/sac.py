@@ -45,7 +45,7 @@ class Config:
     """Transitions kept per seed."""
     batch_size: int = 256
     """B, transitions per update."""
-    learning_starts: int = 5_000
+    learning_starts: int = 1_000
     """Steps per seed with uniform actions before the first update."""
     update_period: int = 1
     """Environment steps per update."""
@@ -274,6 +274,10 @@ ALGORITHM = Algorithm(
     native_actions=frozenset({"continuous"}),
     adapter="discrete SAC (Christodoulou 2019)",
     presets={
+        # learning rates of XuanCe and of RL Baselines3 Zoo's Pendulum-v1; small tasks
+        "gymnasium": {"actor_learning_rate": 1e-3, "hidden": (128, 128)},
+        "gymnasium/LunarLanderContinuous-v3": {"hidden": (256, 256)},
+        "gymnasium/BipedalWalker-v3": {"hidden": (256, 256)},
         "smoke": {"learning_starts": 32, "batch_size": 16, "hidden": (16,)},
     },
 )

@@ -62,7 +62,7 @@ def config_from_plain(algorithm: Any, fields: Mapping[str, object]) -> Any:
 
 def _nearest(name: str, known: Mapping[str, object]) -> str:
     close = difflib.get_close_matches(name, known, n=3, cutoff=0.5) or sorted(known)
-    return "nearest: " + ", ".join(close)
+    return "nearest: " + ", ".join(close) if close else "there are none"
 
 
 def _parse(name: str, text: str, kind: Any) -> Any:

@@ -67,6 +67,7 @@ def evaluate(agent: Any, lanes: Lanes, episodes: int, device: torch.device) -> E
             cut = np.zeros_like(ended)
             cut[playing] = lengths[place] >= MAX_EPISODE_STEPS
             played += playing & (ended | cut)
+            played[list(lanes.failures)] = rounds  # such lanes never end an episode
             if (played >= rounds).all():
                 break
             first = torch.from_numpy(ended).to(device)

@@ -23,6 +23,8 @@ from typing import Any, Protocol
 Report = Callable[[Any], None]
 """What a running job calls with news of its progress; the news must be picklable."""
 
+MAX_JOBS = 1024
+
 _GRACE_SECONDS = 5.0
 """For a worker to end after it was asked to, before it is killed."""
 
@@ -141,6 +143,19 @@ class Local:
 
 
 EXECUTORS: Mapping[str, Callable[[int], Executor]] = MappingProxyType({"local": Local})
+
+
+def make_executor(name: str, jobs: int) -> Executor:
+    """Make an executor that runs so many jobs side by side.
+
+    Raises:
+        ValueError: the name is unknown (the nearest ones given), or ``jobs`` out of bounds.
+    """
+    if name not in EXECUTORS:
+        raise ValueError(f"unknown executor {name!r}; nearest: {', '.join(EXECUTORS)}")
+    if not 1 <= jobs <= MAX_JOBS:
+        raise ValueError(f"--jobs must be in 1..{MAX_JOBS}, not {jobs}")
+    return EXECUTORS[name](jobs)
 
 
 def _work(job: Job, sender: Connection) -> None:

@@ -45,6 +45,7 @@ _SETTINGS: dict[Any, Any] = {
 _WIDTH = 7.4
 """Inches; about the text width of a rendered page."""
 _COLUMNS = 3
+_PANEL_COLUMNS = 4
 _QUIET = "#bbbbbb"
 
 
@@ -109,17 +110,18 @@ class Curve:
 
 @dataclass(frozen=True)
 class Point:
-    """One estimate with its interval."""
+    """One estimate with its interval; NaN where there is nothing to draw."""
 
     algorithm: str
-    value: float
-    low: float | None
-    """None: too few seeds for an interval."""
-    high: float | None
-    runs: tuple[float, ...]
+    value: float = math.nan
+    low: float = math.nan
+    high: float = math.nan
+    runs: tuple[float, ...] = ()
     """The scores behind the estimate, drawn as faint ticks."""
     hollow: bool = False
-    """True for unranked and for published numbers."""
+    """True for rows that are not ranked."""
+    published: tuple[float, ...] = ()
+    """Scores that others have published, drawn as hollow grey diamonds."""
 
 
 @dataclass(frozen=True)
@@ -128,8 +130,8 @@ class Panel:
 
     title: str
     points: tuple[Point, ...]
-    span: tuple[float, float] = (0.0, 1.0)
-    """Range that is shown in any case."""
+    span: tuple[float, ...] = (0.0, 1.0)
+    """Values that are shown in any case."""
 
 
 def curve_figure(
@@ -189,29 +191,33 @@ def interval_figure(panels: Sequence[Panel], label: str) -> Figure:
     """Draw estimates with their intervals, one row per algorithm, panels side by side.
 
     Args:
-        panels: one to four panels that list the same algorithms from top to bottom.
+        panels: at least one; all list the same algorithms from top to bottom.
         label: what the horizontal axes show.
 
     Returns:
         The figure; its height follows the number of algorithms.
     """
+    names = [point.algorithm for point in panels[0].points]
+    columns = min(len(panels), _PANEL_COLUMNS)
+    rows = math.ceil(len(panels) / columns)
     with mpl.rc_context(_SETTINGS):
-        names = [point.algorithm for point in panels[0].points]
-        size = (_WIDTH, 0.75 + 0.24 * len(names))
+        size = (_WIDTH, 0.4 + rows * (0.45 + 0.24 * len(names)))
         figure = Figure(figsize=size, layout="constrained")
-        axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
-        for axis, panel in zip(axes, panels, strict=True):
+        axes = figure.subplots(rows, columns, sharey=True, squeeze=False)
+        for axis, panel in zip(axes.flat, panels, strict=False):
             for row, point in enumerate(panel.points):
                 _draw_point(axis, row, point)
-            axis.set_title(_shorten(panel.title, 40))
+            axis.set_title(_shorten(panel.title))
             axis.set_xlim(*_point_limits(panel))
-            axis.xaxis.set_major_locator(MaxNLocator(5))
+            axis.xaxis.set_major_locator(MaxNLocator(8 // columns + 1, steps=[1, 2, 5, 10]))
             axis.grid(axis="x", color="#eeeeee", linewidth=0.6)
             axis.set_axisbelow(True)
             axis.tick_params(left=False)
             axis.spines["left"].set_visible(False)
-        axes[0].set_yticks(range(len(names)), [_shorten(name) for name in names])
-        axes[0].set_ylim(len(names) - 0.4, -0.6)
+        for axis in axes.flat[len(panels) :]:
+            axis.set_visible(False)
+        axes[0, 0].set_yticks(range(len(names)), [_shorten(name) for name in names])
+        axes[0, 0].set_ylim(len(names) - 0.4, -0.6)
         figure.supxlabel(label, fontsize=8)
     return figure
 
@@ -288,13 +294,23 @@ def _draw_point(axis: Axes, row: int, point: Point) -> None:
         np.full(len(point.runs), row),
         linestyle="none",
         marker="|",
-        markersize=6,
+        markersize=8,
         markeredgewidth=0.6,
         color=_QUIET,
         zorder=1,
     )
-    if point.low is not None and point.high is not None:
-        axis.plot([point.low, point.high], [row, row], color=style.colour, linewidth=2, zorder=2)
+    axis.plot(
+        point.published,
+        np.full(len(point.published), row),
+        linestyle="none",
+        marker="D",
+        markersize=4,
+        markeredgewidth=0.8,
+        color="#555555",
+        markerfacecolor="white",
+        zorder=2,
+    )
+    axis.plot([point.low, point.high], [row, row], color=style.colour, linewidth=2, zorder=2)
     axis.plot(
         point.value,
         row,
@@ -324,7 +340,8 @@ def _point_limits(panel: Panel) -> tuple[float, float]:
     """Limits that hold all estimates and intervals; ticks of single runs may lie outside."""
     shown = [*panel.span]
     for point in panel.points:
-        shown += [end for end in (point.value, point.low, point.high) if end is not None]
+        shown += [point.value, point.low, point.high, *point.published]
+    shown = [value for value in shown if math.isfinite(value)] or [0.0, 1.0]
     low, high = min(shown), max(shown)
     margin = 0.04 * (high - low) or 0.5
     return low - margin, high + margin

@@ -20,6 +20,7 @@ def to_numpy(action: Tensor, space: Space) -> np.ndarray:
     A non-finite action could bring a physics engine down, and with it the lanes of other seeds.
     """
     values = action.cpu().numpy()
-    if isinstance(space, Box) and not np.isfinite(values.sum()):
-        return np.where(np.isfinite(values), values, np.clip(0, space.low, space.high))
+    if isinstance(space, Box) and not np.isfinite(values).all():
+        rest = np.clip(np.zeros_like(values), space.low, space.high)
+        return np.where(np.isfinite(values), values, rest)
     return values

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+import numpy.typing as npt
 
 from suite import statistics
 from suite.protocols import Protocol, budget
@@ -34,21 +35,22 @@ Ends = tuple[float, float]
 
 
 @dataclass(frozen=True, eq=False)
-class Cell:
+class Entry:
     """One algorithm on one task: its record and its scores."""
 
     record: Record
     scores: TaskScores
 
     @property
-    def settled(self) -> np.ndarray:
+    def settled(self) -> npt.NDArray[np.bool_]:
         """``[runs]``, False where a run crashed for good: it is missing, not a result."""
-        return np.array([status != "crashed" for status in self.scores.statuses])
+        return np.array([status != "crashed" for status in self.scores.statuses], dtype=np.bool_)
 
     @property
     def raw(self) -> FloatArray:
         """Scores of the settled runs in units of return; a failed run has the floor's."""
-        return self.scores.raw[self.settled]
+        raw: FloatArray = self.scores.raw[self.settled]
+        return raw
 
     @property
     def normalised(self) -> FloatArray | None:
@@ -71,7 +73,7 @@ class Cell:
         return None if scores is None or not self.is_scored else _mean_interval(scores)
 
 
-Cells = Mapping[str, Mapping[str, Cell]]
+Entries = Mapping[str, Mapping[str, Entry]]
 """By algorithm, then by task."""
 
 
@@ -79,7 +81,7 @@ Cells = Mapping[str, Mapping[str, Cell]]
 class Conditions:
     """Records that may stand in one table: equal comparability keys and bounds on each task."""
 
-    cells: Cells
+    entries: Entries
     differences: tuple[str, ...]
     """Fields in which they differ from the first conditions of the page; empty for those."""
 
@@ -89,7 +91,7 @@ class Row:
     """One algorithm of a leaderboard."""
 
     algorithm: str
-    cells: Mapping[str, Cell]
+    entries: Mapping[str, Entry]
     """By task, those there are."""
     missing: Mapping[str, str]
     """Tasks of the board without a complete result, and why; empty for a complete row."""
@@ -152,25 +154,25 @@ def split_by_conditions(records: Sequence[Record]) -> list[Conditions]:
         for one in aside:
             reasons.setdefault((one.record.algorithm, one.record.task), one.fields)
         fields = {field for one in kept for field in reasons.get((one.algorithm, one.task), ())}
-        groups.append(Conditions(_cells(kept), tuple(sorted(fields))))
+        groups.append(Conditions(_entries(kept), tuple(sorted(fields))))
         rest = [one.record for one in aside]
     return groups
 
 
-def build_board(cells: Cells, tasks: Sequence[str], *, ranked: bool = True) -> Board:
+def build_board(entries: Entries, tasks: Sequence[str], *, ranked: bool = True) -> Board:
     """Compute a leaderboard.
 
     Args:
-        cells: of one ``Conditions``.
+        entries: of one ``Conditions``.
         tasks: what a complete row has; all of them should be in the protocol.
         ranked: False: no ranks, whatever the number of seeds.
     """
-    by_task = {task: [own[task] for own in cells.values() if task in own] for task in tasks}
-    unbounded = [task for task in tasks if any(cell.normalised is None for cell in by_task[task])]
+    by_task = {task: [own[task] for own in entries.values() if task in own] for task in tasks}
+    unbounded = [task for task in tasks if any(entry.normalised is None for entry in by_task[task])]
     aggregated = [task for task in tasks if task not in unbounded]
     rows = [
         _row(algorithm, own, aggregated)
-        for algorithm, own in cells.items()
+        for algorithm, own in entries.items()
         if any(task in own for task in aggregated)
     ]
     complete = _with_improvement([row for row in rows if not row.missing], aggregated)
@@ -184,7 +186,7 @@ def build_board(cells: Cells, tasks: Sequence[str], *, ranked: bool = True) -> B
     )
 
 
-def common_board(cells: Cells, board: Board) -> Board | None:
+def common_board(entries: Entries, board: Board) -> Board | None:
     """Recompute all rows of a board on the tasks that they share, unranked.
 
     Returns:
@@ -194,24 +196,24 @@ def common_board(cells: Cells, board: Board) -> Board | None:
     common = [task for task in board.tasks if all(task not in row.missing for row in rows)]
     if not board.incomplete or len(common) < HEADLINE_TASKS:
         return None
-    return build_board(cells, common, ranked=False)
+    return build_board(entries, common, ranked=False)
 
 
-def task_ranks(cells: Mapping[str, Cell]) -> dict[str, RankInterval]:
+def task_ranks(entries: Mapping[str, Entry]) -> dict[str, RankInterval]:
     """Rank algorithms on a single task by their mean return; only those with enough runs."""
     scores = {
-        algorithm: cell.raw[:, None]
-        for algorithm, cell in cells.items()
-        if cell.settled.all() and cell.is_scored and claim(cell.raw.size, 1).ranked
+        algorithm: entry.raw[:, None]
+        for algorithm, entry in entries.items()
+        if entry.settled.all() and entry.is_scored and claim(entry.raw.size, 1).ranked
     }
     if len(scores) < 2:
         return {}
     return rank_intervals(scores, statistics.mean, rng=np.random.default_rng(SEED))
 
 
-def failure_counts(cells: Iterable[Cell]) -> dict[str, int]:
+def failure_counts(entries: Iterable[Entry]) -> dict[str, int]:
     """Count runs that are not ok, by status in alphabetical order."""
-    statuses = Counter(status for cell in cells for status in cell.scores.statuses)
+    statuses = Counter(status for entry in entries for status in entry.scores.statuses)
     return {status: statuses[status] for status in sorted(statuses) if status != "ok"}
 
 
@@ -258,13 +260,13 @@ def cell_state(records: Sequence[Record], protocol: Protocol, algorithm: str, fa
     return ", ".join([state, *(f"{count} {status}" for status, count in failed.items())])
 
 
-def _cells(records: Sequence[Record]) -> Cells:
+def _entries(records: Sequence[Record]) -> Entries:
     table = score_table(records)
-    cells: dict[str, dict[str, Cell]] = {algorithm: {} for algorithm in table.scores}
+    entries: dict[str, dict[str, Entry]] = {algorithm: {} for algorithm in table.scores}
     for record in records:
         scores = table.scores[record.algorithm][record.task]
-        cells[record.algorithm][record.task] = Cell(record, scores)
-    return cells
+        entries[record.algorithm][record.task] = Entry(record, scores)
+    return entries
 
 
 def _mean_interval(scores: FloatArray) -> Interval:
@@ -278,16 +280,16 @@ def _interval(scores: statistics.Scores, statistic: statistics.Statistic) -> Int
     return bootstrap_interval(scores, statistic, rng=np.random.default_rng(SEED))
 
 
-def _row(algorithm: str, cells: Mapping[str, Cell], tasks: Sequence[str]) -> Row:
-    own = {task: cells[task] for task in tasks if task in cells}
+def _row(algorithm: str, entries: Mapping[str, Entry], tasks: Sequence[str]) -> Row:
+    own = {task: entries[task] for task in tasks if task in entries}
     missing = {task: "not run" for task in tasks if task not in own}
-    for task, cell in own.items():
-        crashed = int((~cell.settled).sum())
+    for task, entry in own.items():
+        crashed = int((~entry.settled).sum())
         if crashed:
-            missing[task] = f"{crashed} of {len(cell.settled)} crashed"
-    runs = min(len(cell.settled) for cell in own.values())
+            missing[task] = f"{crashed} of {len(entry.settled)} crashed"
+    runs = min(len(entry.settled) for entry in own.values())
     says = claim(runs, len(tasks))
-    scores = {task: cell.normalised for task, cell in own.items() if cell.normalised is not None}
+    scores = {task: entry.normalised for task, entry in own.items() if entry.normalised is not None}
     means = {task: float(of_task.mean()) for task, of_task in scores.items() if of_task.size}
     worst = min(means.items(), key=lambda item: (item[1], item[0]), default=None)
     iqm, gap, mean, median, bounds = None, None, None, None, {}
@@ -299,7 +301,7 @@ def _row(algorithm: str, cells: Mapping[str, Cell], tasks: Sequence[str]) -> Row
         median = float(statistics.median(complete))
     elif says.interval:
         parts = [scores.get(task, np.empty(0)) for task in tasks]
-        most = max(len(cell.settled) for cell in own.values())
+        most = max(len(entry.settled) for entry in own.values())
         bounds = {
             "iqm": missing_bounds(parts, most, statistics.iqm),
             "gap": missing_bounds(parts, most, statistics.optimality_gap),
@@ -308,9 +310,9 @@ def _row(algorithm: str, cells: Mapping[str, Cell], tasks: Sequence[str]) -> Row
     return Row(algorithm, own, missing, says, iqm, gap, mean, median, None, worst, bounds)
 
 
-def _matrix(cells: Mapping[str, Cell], tasks: Sequence[str]) -> list[FloatArray]:
+def _matrix(entries: Mapping[str, Entry], tasks: Sequence[str]) -> list[FloatArray]:
     """Normalised scores per task, ``[runs]`` each, of a row that lacks none."""
-    columns = [cells[task].normalised for task in tasks]
+    columns = [entries[task].normalised for task in tasks]
     return [column for column in columns if column is not None]
 
 
@@ -318,12 +320,12 @@ def _with_improvement(rows: list[Row], tasks: Sequence[str]) -> list[Row]:
     reference = next((row for row in rows if row.algorithm == REFERENCE and row.iqm), None)
     if reference is None:
         return rows
-    against = _matrix(reference.cells, tasks)
+    against = _matrix(reference.entries, tasks)
     return [
         replace(
             row,
             improvement=improvement_interval(
-                _matrix(row.cells, tasks), against, rng=np.random.default_rng(SEED)
+                _matrix(row.entries, tasks), against, rng=np.random.default_rng(SEED)
             ),
         )
         if row.iqm and row is not reference
@@ -333,7 +335,7 @@ def _with_improvement(rows: list[Row], tasks: Sequence[str]) -> list[Row]:
 
 
 def _with_ranks(rows: list[Row], tasks: Sequence[str]) -> list[Row]:
-    scores = {row.algorithm: _matrix(row.cells, tasks) for row in rows if row.claim.ranked}
+    scores = {row.algorithm: _matrix(row.entries, tasks) for row in rows if row.claim.ranked}
     if len(scores) < 2:  # a rank among one says nothing
         return rows
     ranks = rank_intervals(scores, statistics.iqm, rng=np.random.default_rng(SEED))

@@ -14,7 +14,7 @@ DASH = "—"
 """What a table shows where there is no number; never 0."""
 
 _MAX_LENGTH = 200
-_SPECIAL = re.compile(r"([\\`*{}\[\]#|~$!:@]|(?<!\w)_|_(?!\w)|(?<=www)\.)", re.IGNORECASE)
+_SPECIAL = re.compile(r"([\\`*\[\]#|~$@]|(?<!\w)_|_(?!\w)|:(?=//)|(?<=www)\.)", re.IGNORECASE)
 _HTML = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
 _DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
 

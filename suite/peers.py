@@ -12,50 +12,71 @@ would go at the same rate.
 from __future__ import annotations
 
 import json
+import math
 import sys
 import time
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import stable_baselines3
 import torch
 from stable_baselines3 import PPO, SAC
-from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.env_util import make_vec_env
 
 
-def make(workload: Mapping[str, Any]) -> BaseAlgorithm:
-    """Make the peer's agent: its own defaults but for the sizes that the workload names.
-
-    Those defaults are, for PPO, separate 64-64 tanh networks for actor and critic; for SAC,
-    256-256 networks and one update per environment step.
-    """
-    lanes = make_vec_env(workload["task"], n_envs=workload["lanes"], seed=0)
-    common = {"device": "cpu", "seed": 0, "batch_size": workload["minibatch"]}
-    if workload["algorithm"] == "ppo":
-        rollout, epochs = workload["rollout"], workload["epochs"]
-        return PPO("MlpPolicy", lanes, n_steps=rollout, n_epochs=epochs, **common)
-    return SAC("MlpPolicy", lanes, **common)
-
-
 def measure(workload: Mapping[str, Any]) -> dict[str, object]:
-    """Train for a while unmeasured, then for ``steps`` more.
+    """Work through the measured steps, after as many that are not.
+
+    Agents have the peer's own defaults but for the sizes that the workload names: for PPO separate
+    64-64 tanh networks, for SAC 256-256 networks and one update per environment step. ``random``
+    takes uniform actions without any agent.
 
     Returns:
-        ``steps`` environment steps, ``updates`` gradient updates, the ``seconds`` that they took,
+        ``steps`` (environment steps) and ``updates`` (gradient updates) in so many ``seconds``,
         and the peer's name and version.
     """
-    agent = make(workload)
-    agent.learn(workload["warm_up"] * workload["lanes"])
-    steps, updates = agent.num_timesteps, agent._n_updates
-    begin = time.perf_counter()
-    agent.learn(workload["steps"] * workload["lanes"], reset_num_timesteps=False)
+    lanes = make_vec_env(workload["task"], n_envs=workload["lanes"], seed=0)
+    work = _step if workload["algorithm"] == "random" else _train
+    seconds, updates = work(workload, lanes)
     return {
-        "seconds": time.perf_counter() - begin,
-        "steps": agent.num_timesteps - steps,
-        "updates": agent._n_updates - updates,
-        "name": f"Stable-Baselines3 {stable_baselines3.__version__}",
+        "seconds": seconds,
+        "steps": workload["steps"] * workload["lanes"],
+        "updates": updates,
+        "peer": f"Stable-Baselines3 {stable_baselines3.__version__}",
     }
+
+
+def _train(workload: Mapping[str, Any], lanes: Any) -> tuple[float, int]:
+    common = {"device": "cpu", "seed": 0, "batch_size": workload["minibatch"]}
+    steps = workload["steps"] * workload["lanes"]
+    if workload["algorithm"] == "ppo":
+        rollout, epochs = workload["rollout"], workload["epochs"]
+        agent = PPO("MlpPolicy", lanes, n_steps=rollout, n_epochs=epochs, **common)
+        updates = steps * epochs // workload["minibatch"]
+    else:
+        agent = SAC("MlpPolicy", lanes, **common)
+        updates = steps
+    agent.learn(steps)
+    assert agent.num_timesteps == steps, f"{agent.num_timesteps} steps instead of {steps}"
+    begin = time.perf_counter()
+    agent.learn(steps, reset_num_timesteps=False)
+    return time.perf_counter() - begin, updates
+
+
+def _step(workload: Mapping[str, Any], lanes: Any) -> tuple[float, int]:
+    rng = np.random.default_rng(0)
+    space = lanes.action_space
+    shape = (workload["lanes"], *space.shape)
+    discrete = hasattr(space, "n")
+    begin = math.nan
+    lanes.reset()
+    for count in range(2 * workload["steps"]):
+        if count == workload["steps"]:
+            begin = time.perf_counter()
+        action = rng.integers(space.n, size=shape) if discrete else rng.uniform(-1, 1, shape)
+        lanes.step(action)
+    return time.perf_counter() - begin, 0
 
 
 if __name__ == "__main__":

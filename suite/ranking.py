@@ -88,7 +88,7 @@ def pairwise_intervals(
 
     Returns:
         ``statistic(first) - statistic(second)`` by (first, second), first before second in the
-        alphabet. Without any spread between runs an interval has zero width.
+        alphabet. Without any spread between runs an interval has no width beyond rounding.
 
     Raises:
         ValueError: if some algorithm has a single run of a task, or the tasks are not as many for
@@ -114,13 +114,15 @@ def pairwise_intervals(
         return {}
     differences = np.stack([deviations[a] - deviations[b] for a, b in pairs])  # [pairs, reps]
     errors = differences.std(axis=-1)
-    studentised = np.abs(differences) / np.where(errors > 0, errors, 1)[:, None]
+    # Means of equal scores differ in the last bits when run counts do: that is no difference.
+    rounding = 1e-12 * max(map(abs, values))
+    studentised = np.abs(differences) / np.where(errors > rounding, errors, np.inf)[:, None]
     critical = np.quantile(studentised.max(axis=0), confidence)
     tail = (1 - confidence) / (2 * len(pairs))
     intervals = {}
     for (a, b), error in zip(pairs, errors, strict=True):
         ratio = student.isf(tail, degrees_of_freedom(entries[a], entries[b])) / norm.isf(tail)
-        value, reach = values[a] - values[b], float(critical * ratio * error)
+        value, reach = values[a] - values[b], float(critical * ratio * error) + rounding
         intervals[names[a], names[b]] = Interval(value, value - reach, value + reach)
     return intervals
 

@@ -32,7 +32,7 @@ MAX_REASON = 4000
 """Characters; a longer reason is cut when it is written."""
 
 _WHOLE = "(0|[1-9][0-9]{0,14})"
-_DECIMAL = r"(?!-0\.0{6},)(-?(?:0|[1-9][0-9]{0,308})\.[0-9]{6})"
+_DECIMAL = r"(?!-0\.0{6},)(?P<return>-?(?:0|[1-9][0-9]{0,308})\.[0-9]{6})"
 _CSV_ROW = re.compile(f"{_WHOLE},{_WHOLE},({'|'.join(SPLITS)}),{_WHOLE},{_DECIMAL},{_WHOLE}")
 
 
@@ -286,16 +286,10 @@ def _parse_csv(text: bytes) -> pd.DataFrame:
     rows: list[tuple[int, int, str, int, float, int]] = []
     for number, line in enumerate(lines, start=2):
         match = _CSV_ROW.fullmatch(line)
-        if match is None or not math.isfinite(float(match[5])):
+        if match is None or not math.isfinite(float(match["return"])):
             raise ValueError(f"CSV line {number} is not in the fixed format: {line[:100]!r}")
-        row = (
-            int(match[1]),
-            int(match[2]),
-            match[3],
-            int(match[4]),
-            float(match[5]),
-            int(match[6]),
-        )
+        seed, step, split, episode, returned, length = match.groups()
+        row = (int(seed), int(step), split, int(episode), float(returned), int(length))
         if rows and row[:4] <= rows[-1][:4]:
             raise ValueError(f"CSV line {number} is out of order or repeats an episode")
         rows.append(row)

@@ -66,12 +66,22 @@ _LEFTOVER = re.compile(r"\.(?P<stem>[^.].*?)\.(csv|json|[0-9a-f]{16}\.json)\.tmp
 
 
 class DamagedRecord(Exception):
-    """A file that cannot be trusted, and why; path and reason are printable ASCII in the text."""
+    """A file that cannot be trusted, and why; its text is one line of printable ASCII.
+
+    Attributes:
+        path: the file, as it is called.
+        reason: printable ASCII; it may quote the file, so escape it in markdown and HTML.
+    """
 
     def __init__(self, path: Path, reason: str) -> None:
         self.path = path
-        self.reason = ascii(reason[:500])[1:-1]
-        super().__init__(f"{ascii(str(path))[1:-1]}: {self.reason}")
+        self.reason = _printable(reason[:500])
+        super().__init__(f"{_printable(str(path))}: {self.reason}")
+
+
+def _printable(text: str) -> str:
+    plain = (char if " " <= char <= "~" else ascii(char)[1:-1] for char in text)
+    return "".join(plain)
 
 
 def record_paths(results: Path, protocol: str, task: str, algorithm: str) -> tuple[Path, Path]:
@@ -318,8 +328,9 @@ def _departures(record: Record) -> Iterator[str]:
     if record.protocol == "trial":
         return
     for name in ("evaluations", "episodes", "window"):
-        if record.key[name] != getattr(protocol, name):
-            yield f"its {name} are {record.key[name]}, those of {protocol.name} differ"
+        rule = getattr(protocol, name)
+        if record.key[name] != rule:
+            yield f"key.{name} is {record.key[name]}, but {protocol.name} has {rule}"
             return
     steps = budget(protocol, record.algorithm, record.task)
     if steps != record.budget:

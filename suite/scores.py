@@ -259,8 +259,8 @@ def _check_group(task: str, group: list[Record]) -> None:
     for record in group[1:]:
         if fields := _differences(group[0], record):
             raise ValueError(
-                f"{group[0].algorithm} and {record.algorithm} on {task} are not comparable: "
-                f"{', '.join(fields)} differ"
+                f"{group[0].algorithm} and {record.algorithm} on {task} are not comparable; "
+                f"they differ in {', '.join(fields)}"
             )
 
 

@@ -9,14 +9,14 @@ dimensions are a batch. A score that is not finite is an error: a failed run get
 Definitions are those of rliable 1.2.0 (Agarwal et al. 2021, https://arxiv.org/abs/2108.13264),
 and ``ci="rliable"`` gives its intervals bit for bit if ``rng`` is the ``RandomState`` whose stream
 rliable takes from numpy's global generator. Those percentile intervals cover 75-90 % instead of
-95 % with 3 to 5 runs. ``ci="default"`` repairs that in three steps:
-
-1. n - 1 draws per task, which makes the bootstrap variance unbiased (Rao and Wu 1988);
-2. t instead of normal quantiles, degrees of freedom after Satterthwaite (1946);
-3. never narrower than the percentile interval, on either side.
-
-For the mean of one task it is the t interval. No method repairs what was never seen: five runs miss
-a failure that strikes one run in four with probability 0.24. Hence the gates in ``ranking``.
+95 % with 3 to 5 runs. ``ci="default"`` is ``value +- t s``, and on neither side narrower than the
+percentile interval: s is the standard deviation of replicates with n - 1 draws from the n runs of a
+task, whose variance is unbiased for a mean (Rao and Wu 1988), t the Student quantile with the
+degrees of freedom of Satterthwaite (1946). For the mean of one task that is the t interval. With 3,
+5 and 10 runs of normal, bimodal and lognormal suites it covers 93-98 % for IQM, mean and gap (the
+slow tests simulate it), but only 80-97 % for the median. No method repairs what was never seen:
+five runs miss a failure that strikes one run in four with probability 0.24. Hence the gates in
+``ranking``.
 """
 
 from __future__ import annotations

@@ -159,7 +159,7 @@ def test_segments_cut_the_budget_independently_of_the_evaluations():
 
 def test_an_unknown_protocol_is_refused_with_the_nearest_names():
     assert find_protocol("quick") is PROTOCOLS["quick"]
-    with pytest.raises(ValueError, match="^unknown protocol 'quik'; nearest: quick$"):
+    with pytest.raises(ValueError, match=r"^unknown protocol 'quik'; nearest: quick$"):
         find_protocol("quik")
     with pytest.raises(ValueError, match="nearest: smoke, quick, standard, validation, bank"):
         find_protocol("\x1b[31m")

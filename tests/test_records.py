@@ -4,6 +4,7 @@ import errno
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -17,6 +18,7 @@ import pandas as pd
 import pytest
 from factories import make_record, make_trial
 
+from suite.record_format import render_csv
 from suite.records import (
     SPLITS,
     STATUSES,
@@ -102,8 +104,6 @@ def test_the_csv_has_a_fixed_format():
         Episode(1, 0, "eval", 0, 12.3456789, 500),
         Episode(0, 20, "eval", 0, -1e12, 1),
     ]
-    from suite.record_format import render_csv
-
     assert render_csv(episode_table(episodes)) == (
         b"seed,step,split,episode,return,length\n"
         b"0,20,eval,0,-1000000000000.000000,1\n"
@@ -156,7 +156,7 @@ def test_hostile_text_survives_as_data(tmp_path: Path):
         statuses=MIXED,
         adapter=HOSTILE,
         versions={HOSTILE: HOSTILE},
-        config={HOSTILE: [HOSTILE, {"a": 1}["a"]]},
+        config={HOSTILE: [HOSTILE, 1]},
         task_info={"domain": HOSTILE},
     )
     runs = (replace(record.runs[1], reason=HOSTILE, machine={"cpu": HOSTILE}),)
@@ -398,26 +398,35 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
 }
 
 
+@pytest.fixture(scope="module")
+def two_records(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    results = tmp_path_factory.mktemp("results")
+    for algorithm in ("ppo", "sac"):
+        save(make_record(algorithm), results)
+    return results
+
+
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_damage_is_named_with_its_path_and_reason(damage: str, tmp_path: Path):
-    path = save(make_record(), tmp_path)
+def test_damage_is_named_with_its_path_and_reason(damage: str, two_records: Path, tmp_path: Path):
+    results = tmp_path / "results"
+    shutil.copytree(two_records, results)
+    _, path = record_paths(results, "quick", "gymnasium/CartPole-v1", "ppo")
     bring_about, reason = DAMAGES[damage]
     bring_about(path)
-    with pytest.raises(DamagedRecord) as caught:
-        load(path)
-    assert caught.value.path == path
-    assert reason in caught.value.reason.replace("\\'", "'")
-    assert str(path) in str(caught.value)
-
-
-@pytest.mark.parametrize("damage", DAMAGES)
-def test_a_damaged_record_hides_no_sound_one_and_is_never_dropped(damage: str, tmp_path: Path):
-    path = save(make_record(), tmp_path)
-    save(make_record("sac"), tmp_path)
-    DAMAGES[damage][0](path)
-    records, damaged = load_all(tmp_path)
+    records, damaged = load_all(results)
     assert [record.algorithm for record in records] == ["sac"]
     assert [one.path for one in damaged] == [path]
+    assert reason in damaged[0].reason
+    assert str(path) in str(damaged[0])
+
+
+@pytest.mark.parametrize("damage", ["truncated csv", "no csv", "no json", "edited json"])
+def test_the_check_reports_damage(damage: str, tmp_path: Path):
+    path = save(make_record(), tmp_path)
+    DAMAGES[damage][0](path)
+    assert [(one.path, one.reason) for one in check(tmp_path)] == [
+        (one.path, one.reason) for one in load_all(tmp_path)[1]
+    ]
     assert [one.path for one in check(tmp_path)] == [path]
 
 
@@ -490,7 +499,7 @@ def test_an_invalid_record_is_refused_and_nothing_is_written(fault: str, tmp_pat
 
 
 def test_a_reader_never_sees_half_of_a_save(tmp_path: Path):
-    versions = [make_record(scores=[score] * 5) for score in (100.0, 200.0)]
+    versions = [make_record(protocol="smoke", scores=[score] * 2) for score in (100.0, 200.0)]
     path = save(versions[0], tmp_path)
     stop = threading.Event()
 
@@ -503,8 +512,8 @@ def test_a_reader_never_sees_half_of_a_save(tmp_path: Path):
     writer.start()
     seen = set()
     try:
-        for _ in range(100):
-            last = load(path).episodes["return"].iloc[-10:].mean()
+        for _ in range(150):
+            last = load(path).episodes["return"].iloc[-2:].mean()
             seen.add(round(float(last), 6))
     finally:
         stop.set()
@@ -542,7 +551,6 @@ def test_a_save_that_is_killed_leaves_the_old_record_or_the_new(renamed: int, tm
     expected = load(new) if renamed == 2 else make_record(scores=[100.0] * 5)
     assert_same(load(path), expected)
     leftovers = [damage.path for damage in check(tmp_path / "results")]
-    assert [damage.path.suffix for damage in check(tmp_path / "results")] != []
     assert {leftover.suffix for leftover in leftovers} == {".tmp"}
     assert "left by a save of ppo.json" in check(tmp_path / "results")[0].reason
 
@@ -704,7 +712,7 @@ def test_what_is_not_the_protocol_s_is_reported(record: Record, reason: str, tmp
     [
         ({"protocol_version": 2}, "quick is now version 1, not 2"),
         ({"protocol": "slow"}, "there is no protocol 'slow'"),
-        ({"window": 0.5}, "its window is 0.5, but that of quick is 0.1"),
+        ({"window": 0.5}, "key.window is 0.5, but quick has 0.1"),
     ],
 )
 def test_other_rules_under_a_protocol_s_name_are_reported(
@@ -713,7 +721,7 @@ def test_other_rules_under_a_protocol_s_name_are_reported(
     record = make_record()
     own = {name: value for name, value in changes.items() if name != "window"}
     save(replace(record, key=record.key | changes, **own), tmp_path)
-    assert reason in check(tmp_path)[0].reason.replace("\\'", "'")
+    assert reason in check(tmp_path)[0].reason
 
 
 def test_an_evaluation_that_is_left_out_is_reported(tmp_path: Path):

@@ -35,7 +35,7 @@ def some_scores(shape: tuple[int, ...], seed: int = 0) -> np.ndarray:
 def global_stream():
     """Set numpy's global stream, which is where rliable draws, and leave it as it was."""
     state = np.random.get_state()  # noqa: NPY002
-    yield np.random.seed  # noqa: NPY002
+    yield np.random.seed
     np.random.set_state(state)  # noqa: NPY002
 
 
@@ -197,7 +197,7 @@ class TestSampleEfficiency:
 
     def test_a_run_is_resampled_as_a_whole(self):
         final = some_scores((5, 4, 1))
-        band = statistics.sample_efficiency(final + [0.0, 10.0], rng=rng(), reps=100)
+        band = statistics.sample_efficiency(final + np.array([0.0, 10.0]), rng=rng(), reps=100)
         assert band.low[1] - band.low[0] == pytest.approx(10)
         assert band.high[1] - band.high[0] == pytest.approx(10)
 
@@ -235,7 +235,8 @@ class TestMissing:
 
 class TestRanks:
     def test_separated_algorithms_have_one_rank_each(self):
-        scores = {name: some_scores((5, 6)) * 0.1 + level for name, level in zip("abc", (0, 5, 9))}
+        levels = {"a": 0, "b": 5, "c": 9}
+        scores = {name: some_scores((5, 6)) * 0.1 + level for name, level in levels.items()}
         assert ranking.rank_intervals(scores, rng=rng(), reps=500) == {
             "a": (3, 3),
             "b": (2, 2),
@@ -260,6 +261,21 @@ class TestRanks:
         scores = {"a": np.ones((5, 2)), "b": np.ones((5, 2)), "c": np.zeros((5, 2))}
         ranks = ranking.rank_intervals(scores, rng=rng(), reps=100)
         assert ranks == {"a": (1, 2), "b": (1, 2), "c": (3, 3)}
+
+    def test_rounding_tells_no_algorithms_apart(self):
+        scores = {"a": np.full((3, 2), 0.1), "b": np.full((5, 2), 0.1)}
+        assert statistics.mean(scores["a"]) != statistics.mean(scores["b"])
+        ranks = ranking.rank_intervals(scores, statistics.mean, rng=rng(), reps=100)
+        assert ranks == {"a": (1, 2), "b": (1, 2)}
+
+    def test_a_single_pair_gets_nearly_the_welch_interval(self):
+        x, y = rng(1).normal(0, 1, (6, 1)), rng(2).normal(0, 2, (6, 1))
+        pair = ranking.pairwise_intervals({"x": x, "y": y}, statistics.mean, rng=rng())
+        variances = np.array([x.var(ddof=1), y.var(ddof=1)]) / 6
+        freedom = variances.sum() ** 2 / (variances**2 / 5).sum()
+        reach = student.isf(0.025, freedom) * np.sqrt(variances.sum())
+        assert pair["x", "y"].value == pytest.approx(x.mean() - y.mean())
+        assert pair["x", "y"].high - pair["x", "y"].value == pytest.approx(reach, rel=0.03)
 
     def test_one_algorithm_is_first(self):
         assert ranking.rank_intervals({"a": some_scores((5, 2))}, rng=rng()) == {"a": (1, 1)}

@@ -38,7 +38,7 @@ class Factored:
             scale = Continuous(space, device)
             self.dims, self.bins = scale.dims, bins
             grid = torch.linspace(-1, 1, bins, device=device).expand(self.dims, bins)
-            self._values = scale.to_environment(grid.T.unsqueeze(0)).flatten(2)[0].T  # [D, K]
+            self._values = scale.to_environment(grid.T).view(bins, self.dims).T  # [D, K]
             return
         sizes = torch.tensor([space.n] if isinstance(space, Discrete) else space.sizes)
         self.dims, self.bins = len(sizes), int(sizes.max())
@@ -75,7 +75,7 @@ class Factored:
 class Continuous:
     """An action as a vector in ``[-1, 1]^D``, stretched to the Box's bounds.
 
-    A dimension without finite bounds is not stretched.
+    A dimension without finite bounds is not stretched; one with a single bound is two wide.
     """
 
     def __init__(self, space: Box, device: torch.device) -> None:
@@ -83,11 +83,13 @@ class Continuous:
         self.dims = space.low.size
         low = torch.as_tensor(space.low, device=device, dtype=torch.float32).flatten()
         high = torch.as_tensor(space.high, device=device, dtype=torch.float32).flatten()
-        bounded = torch.isfinite(low) & torch.isfinite(high)
-        self.centre = torch.where(bounded, (low + high) / 2, 0.0)
-        self.scale = torch.where(bounded, (high - low) / 2, 1.0)
+        self.low = low.where(low.isfinite(), torch.where(high.isfinite(), high - 2, -1.0))
+        self.high = high.where(high.isfinite(), self.low + 2)
+        self.centre = (self.low + self.high) / 2
+        self.scale = (self.high - self.low) / 2
 
     def to_environment(self, vector: Tensor) -> Tensor:
         """Vectors ``[S, E, D]``, clipped to [-1, 1], as actions ``[S, E, *shape]`` float32."""
-        action = self.centre + self.scale * vector.clamp(-1, 1)
+        # clipped last, because centre + scale may round to a number above the bound
+        action = (self.centre + self.scale * vector).clamp(self.low, self.high)
         return action.float().view(*vector.shape[:-1], *self.shape)

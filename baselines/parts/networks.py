@@ -7,6 +7,7 @@ ordinary too. Nothing here draws random numbers except at construction, from the
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from typing import Any, Literal
 
 import torch
@@ -23,6 +24,9 @@ Activation = Literal["tanh", "relu"]
 
 NARROW = 8
 """Layers with at most this many outputs multiply in the other memory order, see _NarrowLinear."""
+
+MAX_SYMBOLS = 64
+"""Integer arrays of at most this many different values become one-hot; others stay numbers."""
 
 
 class _Tanh(torch.autograd.Function):
@@ -145,12 +149,12 @@ class Convolution(nn.Module):
         height, width, channels = shape
         self.weights = nn.ParameterList()
         self.biases = nn.ParameterList()
+        dtype = torch.get_default_dtype()
         for outputs, kernel, stride in self.LAYERS:
             if min(height, width) < kernel:
                 raise ValueError(f"images must measure at least 36 x 36 pixels, got {shape[:2]}")
             noise = streams.normal("parameters", outputs, channels * kernel * kernel)
-            weight = 2**0.5 * _orthogonal(noise.mT).mT
-            dtype = torch.get_default_dtype()
+            weight = 2**0.5 * _orthogonal(noise)
             weight = weight.reshape(-1, outputs, channels, kernel, kernel)
             self.weights.append(nn.Parameter(weight.to(dtype)))
             self.biases.append(nn.Parameter(torch.zeros(weight.shape[:2], dtype=dtype)))
@@ -219,20 +223,35 @@ class Encoder(nn.Module):
 
 
 def _key(name: str) -> str:
-    return name.replace(".", "/")  # module names may not hold dots
+    # a module's name may hold no dot, nor be a method of ModuleDict ("values", "type")
+    return f"leaf/{name}".replace(".", "/")
 
 
 def _flat_size(space: Space) -> int:
     if isinstance(space, Discrete):
         return space.n
-    return sum(space.sizes) if isinstance(space, MultiDiscrete) else space.low.size
+    if isinstance(space, MultiDiscrete):
+        return sum(space.sizes)
+    return space.low.size * max(1, _num_symbols(space))
+
+
+@cache
+def _num_symbols(space: Box) -> int:
+    """Values that an element of a leaf of symbols can take; 0 if the leaf is not to be one-hot."""
+    if leaf_kind(space) != "symbols":
+        return 0
+    count = int(space.high.max()) - int(space.low.min()) + 1
+    return count if count <= MAX_SYMBOLS else 0
 
 
 def _flat(space: Space, values: Tensor) -> Tensor:
     """A leaf's values ``[S, ..., *leaf]`` as floats ``[S, B, F]``."""
     dtype = torch.get_default_dtype()
     if isinstance(space, Box):
-        return values.reshape(values.shape[0], -1, space.low.size).to(dtype)
+        values = values.reshape(values.shape[0], -1, space.low.size)
+        if count := _num_symbols(space):
+            values = F.one_hot(values.long() - int(space.low.min()), count).flatten(2)
+        return values.to(dtype)
     if isinstance(space, Discrete):
         return F.one_hot(values.flatten(1), space.n).to(dtype)
     parts = values.reshape(values.shape[0], -1, len(space.sizes)).unbind(-1)

@@ -19,6 +19,9 @@ class ParameterMatrix:
 
     The modules go on as before: their parameters keep names and shapes. Copies, norms, digests
     and averages of everything a seed has learned become single operations.
+
+    Raises:
+        ValueError: a parameter belongs to two of the modules; its gradient would count twice.
     """
 
     def __init__(self, *modules: nn.Module) -> None:
@@ -27,6 +30,8 @@ class ParameterMatrix:
             for name, parameter in module.named_parameters():
                 self.names.append(f"{index}.{name}")
                 self.views.append(parameter)
+        if len(set(map(id, self.views))) < len(self.views):
+            raise ValueError("two modules share a parameter; hand in the shared part by itself")
         rows = torch.cat([view.detach().flatten(1) for view in self.views], dim=1)
         self.matrix = nn.Parameter(rows)
         start = 0
@@ -113,4 +118,3 @@ def per_seed_mean(values: Tensor) -> Tensor:
 def linear_decay(start: float, end: float, progress: float) -> float:
     """Value of a linear schedule; ``progress`` in [0, 1] is clipped."""
     return start + (end - start) * min(max(progress, 0.0), 1.0)
-

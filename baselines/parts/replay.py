@@ -35,7 +35,11 @@ class Replay:
         return min(self.added, self.capacity)
 
     def add(self, items: dict[str, Tensor], obs: Observation, next_obs: Observation) -> None:
-        """Store leaves ``[S, E, ...]``, E transitions per seed, over the oldest ones."""
+        """Store leaves ``[S, E, ...]``, E transitions per seed, over the oldest ones.
+
+        Raises:
+            ValueError: E is larger than the capacity.
+        """
         items = items | _prefixed("obs.", obs) | _prefixed("next_obs.", next_obs)
         if not self._leaves:
             self._leaves = {name: self._room(leaf) for name, leaf in items.items()}
@@ -45,6 +49,8 @@ class Replay:
             for name, leaf in items.items():
                 self._leaves[name][:, start : start + lanes] = leaf
         else:
+            if lanes > self.capacity:
+                raise ValueError(f"{lanes} lanes do not fit a capacity of {self.capacity}")
             device = self.streams.device
             place = torch.arange(start, start + lanes, device=device) % self.capacity
             for name, leaf in items.items():

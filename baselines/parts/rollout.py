@@ -40,7 +40,8 @@ class Rollout:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.filled = state["filled"]
-        self._leaves = None if state["leaves"] is None else Transition(**state["leaves"])
+        leaves = state["leaves"]
+        self._leaves = None if leaves is None else _map(torch.clone, Transition(**leaves))
 
 
 def _map(function: Any, transition: Transition) -> Transition:

@@ -1,0 +1,509 @@
+"""The command line: ``suite COMMAND ...``, the same as ``python -m suite COMMAND ...``.
+
+Results go to standard output, progress and errors to standard error. Exit codes: 0 done, 1 not
+done (the reason is named), 2 wrong arguments or a package is missing, 130 and 143 stopped by a
+signal. ``regress`` and ``reproduce`` have their own.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+if TYPE_CHECKING:  # commands import what they need when they run: torch takes seconds
+    from suite.cells import Cell
+    from suite.statistics import Interval
+
+PLAIN_WIDTH = 200
+"""Columns of a table where there is no terminal to fit it to."""
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+Algorithms = Annotated[
+    str, typer.Argument(metavar="ALGO", help="Algorithm, comma-separated list, or all.")
+]
+Tasks = Annotated[
+    str,
+    typer.Argument(metavar="ENV", help="Task, family, task set, comma-separated list, or all."),
+]
+ProtocolName = Annotated[
+    str, typer.Option("--protocol", help="smoke, quick, standard, validation or bank.")
+]
+Seeds = Annotated[int | None, typer.Option(help="Number of seeds [default: the protocol's].")]
+Steps = Annotated[int | None, typer.Option(help="Agent steps per seed [default: the protocol's].")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
+EngineName = Annotated[
+    str | None, typer.Option("--engine", help="What steps the tasks [default: the family's].")
+]
+Preset = Annotated[str | None, typer.Option(help="Named settings of the algorithm, e.g. guide.")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="NAME=VALUE", help="Override a config field; repeatable."),
+]
+Jobs = Annotated[int, typer.Option(help="Processes side by side.")]
+Threads = Annotated[int, typer.Option(help="Threads per process.")]
+ExecutorName = Annotated[str, typer.Option("--executor", help="Where jobs run.")]
+Results = Annotated[Path, typer.Option("--results", metavar="FOLDER", help="Folder of records.")]
+Live = Annotated[Path, typer.Option("--runs", metavar="FOLDER", help="Folder of live state.")]
+Stale = Annotated[bool, typer.Option("--stale", help="Run stale and crashed records again.")]
+Json = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
+
+RESULTS, LIVE = Path("results"), Path("runs")
+
+
+def _examples(*lines: str) -> str:
+    """The end of a command's help; the backspace keeps the lines as they are."""
+    return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)
+
+
+class Mistake(typer.TyperException):
+    """A wrong argument, or a package that is missing."""
+
+    exit_code = 2
+
+
+class Unavailable(typer.TyperException):
+    """A command that this version does not have."""
+
+    def __init__(self, message: str, exit_code: int) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+class Failure(typer.TyperException):
+    """Something that could not be done."""
+
+    exit_code = 1
+
+
+@app.callback()
+def _suite() -> None:
+    """Reproducible reinforcement-learning benchmarks.
+
+    A bench that was stopped goes on where it was cut when the same command is given again.
+    """
+
+
+@app.command(
+    epilog=_examples(
+        "suite bench ppo gymnasium/CartPole-v1",
+        "suite bench sac,td3 mujoco --jobs 4",
+        "suite bench all all --protocol smoke",
+        "suite bench dqn gymnasium/Acrobot-v1 --set learning_rate=1e-4 --steps 20000",
+    )
+)
+def bench(
+    algorithms: Algorithms,
+    tasks: Tasks,
+    protocol: ProtocolName = "quick",
+    seeds: Seeds = None,
+    steps: Steps = None,
+    device: Device = "auto",
+    engine: EngineName = None,
+    preset: Preset = None,
+    overrides: Overrides = None,
+    jobs: Jobs = 1,
+    threads: Threads = 1,
+    executor: ExecutorName = "local",
+    results: Results = RESULTS,
+    live: Live = LIVE,
+    stale: Stale = False,
+    as_json: Json = False,
+) -> int:
+    """Run what is missing, then print the table.
+
+    With --steps, --set, --preset or another engine than the default one it is a trial: its records
+    go to results/trial/ and never into a leaderboard.
+    """
+    from suite.bench import Bench, Refused, StorageError
+    from suite.console import make_display
+    from suite.executors import make_executor
+    from suite.summary import summarise
+
+    try:
+        workers = make_executor(executor, jobs)
+    except ValueError as error:
+        raise Mistake(str(error)) from error
+    cells, lacking = _cells(
+        algorithms, tasks, protocol, seeds, steps, device, engine, preset, overrides, threads
+    )
+    display = make_display(_stderr(), len(cells))
+    run = Bench(cells, results, live, workers, jobs=jobs, stale=stale, tell=display.tell)
+    try:
+        with display:
+            states = run.run()
+    except Refused as error:
+        raise Mistake(str(error)) from error
+    except StorageError as error:
+        raise Failure(str(error)) from error
+    except (KeyboardInterrupt, _Terminated):
+        _stderr().print("stopped; the same command goes on from the last finished segment")
+        raise
+
+    rows = [summarise(cell, states[cell.name], results) for cell in cells]
+    if as_json:
+        _print_json([row.plain() for row in rows])
+    else:
+        _print_table(
+            ["algorithm", "task", "state", "score [95 %]", "normalised [95 %]", "hours"],
+            [
+                [
+                    row.algorithm + "*" * (row.fit == "adapted"),
+                    row.task,
+                    row.state,
+                    _interval(row.score),
+                    _interval(row.normalised, decimals=3),
+                    f"{row.hours:.2f}",
+                ]
+                for row in rows
+            ],
+            note="* adapted: the published method does not cover the task's actions",
+        )
+    if lacking:
+        raise Mistake(_what_lacks(lacking))
+    return 0 if all(row.is_sound or row.state.startswith("stale") for row in rows) else 1
+
+
+@app.command(
+    epilog=_examples(
+        "suite plan all all",
+        "suite plan ppo mujoco --protocol standard --jobs 4 --json",
+    )
+)
+def plan(
+    algorithms: Algorithms,
+    tasks: Tasks,
+    protocol: ProtocolName = "quick",
+    seeds: Seeds = None,
+    steps: Steps = None,
+    device: Device = "auto",
+    engine: EngineName = None,
+    preset: Preset = None,
+    overrides: Overrides = None,
+    jobs: Jobs = 1,
+    threads: Threads = 1,
+    executor: ExecutorName = "local",
+    results: Results = RESULTS,
+    stale: Stale = False,
+    as_json: Json = False,
+) -> int:
+    """Show what a bench would run, with hours and memory.
+
+    The prediction follows from the throughput in records; where there are none it says so.
+    """
+    from suite.cells import examine, seeds_to_run
+    from suite.executors import make_executor
+    from suite.planning import predict
+    from suite.records import load_all
+
+    try:
+        make_executor(executor, jobs)
+    except ValueError as error:
+        raise Mistake(str(error)) from error
+    cells, lacking = _cells(
+        algorithms, tasks, protocol, seeds, steps, device, engine, preset, overrides, threads
+    )
+    records, _ = load_all(results)
+    rows = []
+    for cell in cells:
+        state = examine(cell, results)
+        wanted = seeds_to_run(cell, state, stale)
+        prediction = predict(cell, len(wanted), records) if wanted else None
+        rows.append(
+            {
+                "algorithm": cell.algorithm,
+                "task": cell.task.id,
+                "state": state.word,
+                "seeds": len(wanted),
+                "steps": cell.steps,
+                "hours": prediction.hours if prediction else None,
+                "memory_mb": prediction.memory_mb if prediction else None,
+                "basis": prediction.basis if prediction else "",
+            }
+        )
+    hours = sum(float(str(row["hours"])) for row in rows if row["hours"] is not None)
+    unknown = sum(row["seeds"] != 0 and row["hours"] is None for row in rows)
+    if as_json:
+        _print_json(
+            {"cells": rows, "hours": hours, "hours_with_jobs": hours / jobs, "unknown": unknown}
+        )
+    else:
+        _print_table(list(rows[0]), [[_cell_text(value) for value in row.values()] for row in rows])
+        rest = f", and {unknown} cells without any record to predict from" if unknown else ""
+        _stdout().print(f"{hours / jobs:.2f} hours of training with {jobs} jobs{rest}")
+    if lacking:
+        raise Mistake(_what_lacks(lacking))
+    return 0
+
+
+@app.command(
+    "list",
+    epilog=_examples(
+        "suite list",
+        "suite list --protocol standard --json",
+    ),
+)
+def list_matrix(
+    protocol: ProtocolName = "quick", results: Results = RESULTS, as_json: Json = False
+) -> int:
+    """Show the matrix: algorithms x families, how far each cell is."""
+    from suite.matrix import build_matrix
+
+    try:
+        matrix = build_matrix(protocol, results)
+    except ValueError as error:
+        raise Mistake(str(error)) from error
+    if as_json:
+        _print_json(matrix.plain())
+        return 0
+    _print_table(
+        ["algorithm", "kind", "policy", "key idea"],
+        [[row.id, row.category, row.policy, row.key_idea] for row in matrix.algorithms],
+    )
+    _print_table(
+        ["family", "domain", "complexity", "engines", "installed", "paper"],
+        [
+            [
+                row.name,
+                row.domain,
+                row.complexity,
+                ", ".join(row.engines),
+                "yes" if row.installed else f"no: {row.install}",
+                row.paper,
+            ]
+            for row in matrix.families
+        ],
+    )
+    _print_table(
+        [protocol, *(row.name for row in matrix.families)],
+        [
+            [
+                algorithm.id,
+                *(
+                    cell.state + "*" * (cell.fit == "adapted")
+                    for cell in matrix.cells
+                    if cell.algorithm == algorithm.id
+                ),
+            ]
+            for algorithm in matrix.algorithms
+        ],
+        note="* adapted: the published method does not cover the actions of some task",
+    )
+    return 0
+
+
+@app.command(
+    epilog=_examples(
+        "suite check",
+        "suite check --results /tmp/results --json",
+    )
+)
+def check(results: Results = RESULTS, as_json: Json = False) -> int:
+    """Validate every file of the results folder."""
+    from suite import records
+
+    damaged = records.check(results)
+    if as_json:
+        _print_json([{"path": str(one.path), "reason": one.reason} for one in damaged])
+    else:
+        for one in damaged:
+            _stdout().print(str(one), markup=False, highlight=False, soft_wrap=True)
+        sound, _ = records.load_all(results)
+        _stdout().print(f"{len(sound)} sound records, {len(damaged)} problems")
+    return int(bool(damaged))
+
+
+@app.command(
+    epilog=_examples(
+        "suite doctor",
+        "suite doctor --json",
+    )
+)
+def doctor(as_json: Json = False) -> int:
+    """Show what is installed and what each family lacks."""
+    from dataclasses import asdict
+
+    from suite.doctor import doctor as examine_installation
+
+    findings = examine_installation()
+    if as_json:
+        _print_json([asdict(finding) for finding in findings])
+    else:
+        shown = [each for each in findings if each.topic != "package" or not each.ok]
+        exact = sum(each.topic == "package" and each.ok for each in findings)
+        _print_table(
+            ["", "topic", "name", "found", "remedy"],
+            [
+                ["ok" if each.ok else "!", each.topic, each.name, each.detail, each.remedy]
+                for each in shown
+            ],
+            note=f"and {exact} packages at the versions of requirements.lock",
+        )
+    return int(not all(finding.ok for finding in findings))
+
+
+@app.command(
+    epilog=_examples(
+        "suite perf",
+        "suite perf --rounds 5 --json",
+    )
+)
+def perf(
+    rounds: Annotated[int, typer.Option(help="Turns of each side.", min=1, max=100)] = 3,
+    as_json: Json = False,
+) -> int:
+    """Compare training and stepping speed with a peer.
+
+    `make perf` installs the peer first, into an environment of its own.
+    """
+    from dataclasses import asdict
+
+    from suite.perf import run_perf
+
+    try:
+        rows = run_perf(rounds=rounds, tell=lambda line: _stderr().print(line, highlight=False))
+    except FileNotFoundError as error:
+        raise Mistake(str(error)) from error
+    except RuntimeError as error:
+        raise Failure(str(error)) from error
+    if as_json:
+        _print_json([asdict(row) for row in rows])
+        return 0
+    _print_table(
+        ["workload", "counted per second", "ours, all seeds", "peer, one seed", "ratio", "peer"],
+        [
+            [
+                row.title,
+                row.unit,
+                f"{row.ours:,.0f} ({row.seeds} seeds)",
+                f"{row.peer:,.0f}",
+                f"{row.ratio:.1f}",
+                row.peer_name,
+            ]
+            for row in rows
+        ],
+        note="ratio: how many times as fast several seeds are done, one process and one thread",
+    )
+    return 0
+
+
+@app.command(hidden=True)
+def regress(algorithm: Annotated[str, typer.Argument(metavar="ALGO")] = "") -> int:
+    """Not available yet."""
+    raise Unavailable("regress is not available yet", 3)
+
+
+@app.command(hidden=True)
+def reproduce(path: Annotated[Path, typer.Argument(metavar="RECORD")] = Path()) -> int:
+    """Not available yet."""
+    raise Unavailable("reproduce is not available yet", 2)
+
+
+def _cells(
+    algorithms: str,
+    tasks: str,
+    protocol: str,
+    seeds: int | None,
+    steps: int | None,
+    device: str,
+    engine: str | None,
+    preset: str | None,
+    overrides: list[str] | None,
+    threads: int,
+) -> tuple[list[Cell], list[Cell]]:
+    """The cells that can run here, and those that lack packages; the first is never empty."""
+    from suite.cells import Request, find_cells, parse_overrides
+
+    try:
+        settings = parse_overrides(overrides or [])
+        request = Request(
+            algorithms, tasks, protocol, seeds, steps, device, engine, preset, settings, threads
+        )
+        cells = find_cells(request)
+    except ValueError as error:
+        raise Mistake(str(error)) from error
+    lacking = [cell for cell in cells if cell.missing_packages]
+    if len(lacking) == len(cells):
+        raise Mistake(_what_lacks(lacking))
+    return [cell for cell in cells if not cell.missing_packages], lacking
+
+
+def _what_lacks(cells: list[Cell]) -> str:
+    families = {cell.task.family: cell for cell in cells}
+    return "; ".join(
+        f"{family} needs {', '.join(cell.missing_packages)}: {cell.install}"
+        for family, cell in families.items()
+    )
+
+
+def _stdout() -> Console:
+    console = Console()
+    return console if console.is_terminal else Console(width=PLAIN_WIDTH)
+
+
+def _stderr() -> Console:
+    return Console(stderr=True)
+
+
+def _print_json(content: object) -> None:
+    sys.stdout.write(json.dumps(content, indent=2, allow_nan=False) + "\n")
+
+
+def _print_table(columns: list[str], rows: list[list[str]], note: str = "") -> None:
+    table = Table(*columns)
+    for row in rows:
+        table.add_row(*map(escape, row))
+    _stdout().print(table)
+    if note:
+        _stdout().print(note)
+
+
+def _cell_text(value: object) -> str:
+    if value is None:
+        return "?"
+    return f"{value:,.2f}" if isinstance(value, float) else str(value)
+
+
+def _interval(interval: Interval | None, decimals: int = 1) -> str:
+    if interval is None:
+        return "-"
+    value = f"{interval.value:.{decimals}f}"
+    if math.isnan(interval.low):
+        return value
+    return f"{value} [{interval.low:.{decimals}f}, {interval.high:.{decimals}f}]"
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run a command and exit; errors are one line on standard error."""
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        code = app(args=arguments, prog_name="suite", standalone_mode=False)
+    except typer.TyperException as error:
+        line = " ".join(error.format_message().split())
+        sys.stderr.write(f"suite: {line}\n")
+        code = error.exit_code
+    sys.exit(code)
+
+
+class _Terminated(SystemExit):
+    """SIGTERM: like Ctrl-C, but with an exit code of its own."""
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    raise _Terminated(128 + number)

@@ -1,0 +1,1 @@
+"""Pages of the reports, made in memory: one per protocol, one per task, and the index."""

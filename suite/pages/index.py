@@ -1,0 +1,166 @@
+"""The index of the reports, and the page that says what algorithms and families there are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from suite.leaderboard import cell_state, data_hash
+from suite.markdown import DASH, escape, file_name, link, plural, table
+from suite.pages.common import ALGORITHMS, INDEX, Files, protocol_path, render, source_line
+from suite.protocols import PROTOCOLS
+from suite.records import Record
+
+DEFAULT_PROTOCOL = "quick"
+"""Its cells are listed even when none has been run."""
+
+_MARKS = {"native": "", "adapted": " †", "mixed": " ‡"}
+
+
+@dataclass(frozen=True)
+class AlgorithmFacts:
+    """What ``algorithms.md`` says about an algorithm."""
+
+    title: str
+    category: str
+    key_idea: str
+    policy: str
+    paper: str
+
+
+@dataclass(frozen=True)
+class FamilyFacts:
+    """What ``algorithms.md`` says about a family of environments."""
+
+    title: str
+    domain: str
+    complexity: str
+    paper: str
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """What could be run: known to the registry, and handed in because reports do not load it."""
+
+    algorithms: tuple[str, ...]
+    families: tuple[str, ...]
+    fit: Mapping[tuple[str, str], str]
+    """``native``, ``adapted`` or ``mixed`` (it depends on the task) by (algorithm, family)."""
+    algorithm_facts: Mapping[str, AlgorithmFacts] = field(default_factory=dict)
+    family_facts: Mapping[str, FamilyFacts] = field(default_factory=dict)
+    source_hashes: Mapping[str, str] = field(default_factory=dict)
+    """Present source hash by algorithm; records with another one are marked stale."""
+
+
+def index_page(
+    records: Sequence[Record], damaged: Sequence[tuple[str, str]], matrix: Matrix
+) -> Files:
+    """Write the index: where the pages are, and how far every cell of the matrix is.
+
+    Args:
+        records: of all protocols, without trials.
+        damaged: path below the results folder, and reason.
+        matrix: what could be run.
+    """
+    names = [name for name in PROTOCOLS if any(record.protocol == name for record in records)]
+    names += sorted({record.protocol for record in records} - set(names))
+    rows = []
+    for name in names:
+        own = [record for record in records if record.protocol == name]
+        protocol = PROTOCOLS.get(name)
+        failed = sum(run.status != "ok" for record in own for run in record.runs)
+        rows.append(
+            [
+                link(name, protocol_path(name)),
+                escape(protocol.purpose) if protocol else "not a protocol of this suite",
+                "yes" if protocol and protocol.ranked else "no",
+                str(len(own)),
+                str(sum(len(record.runs) for record in own)),
+                str(failed),
+            ]
+        )
+    header = ["protocol", "purpose", "ranked", "records", "runs", "failed runs"]
+    about = f" {link('Algorithms and families', ALGORITHMS)}." if matrix.algorithm_facts else ""
+    text = [
+        "# Reports",
+        "Leaderboards, learning curves and every single run, made from the records in `results/` "
+        f"and nothing else.{about}",
+        source_line(records),
+        f"Data hash: `{data_hash(records)}`, over the SHA-256 of every record.",
+        table(header, rows, text_columns=3) if rows else "There are no records yet.",
+    ]
+    shown = [name for name in PROTOCOLS if name in names or name == DEFAULT_PROTOCOL]
+    for name in shown if matrix.algorithms else ():
+        text += [f"## Cells of {name}", _state_table(records, name, matrix)]
+    if matrix.algorithms:
+        text.append(
+            "† adapted by a method from the literature; ‡ adapted on some of the tasks; "
+            f"{DASH} no tasks in this protocol."
+        )
+    if damaged:
+        lines = [[escape(path), escape(reason)] for path, reason in damaged]
+        text += [
+            "## Damaged records",
+            "In no table; `suite check` names them too.",
+            table(["record", "reason"], lines, text_columns=2),
+        ]
+    return {INDEX: render(text)}
+
+
+def algorithms_page(matrix: Matrix) -> Files:
+    """Write the page that describes algorithms and families."""
+    rows = [
+        [
+            f'<a id="{file_name(name)}"></a>{escape(name)}',
+            *map(escape, (facts.title, facts.category, facts.key_idea, facts.policy, facts.paper)),
+        ]
+        for name, facts in matrix.algorithm_facts.items()
+    ]
+    text = [
+        "# Algorithms and families",
+        link("All protocols", INDEX),
+        "## Algorithms",
+        table(["id", "name", "category", "key idea", "policy", "paper"], rows, text_columns=6),
+    ]
+    if matrix.family_facts:
+        rows = [
+            [escape(name), *map(escape, (facts.title, facts.domain, facts.complexity, facts.paper))]
+            for name, facts in matrix.family_facts.items()
+        ]
+        header = ["id", "name", "domain", "complexity", "key paper"]
+        text += ["## Families of environments", table(header, rows, text_columns=5)]
+    return {ALGORITHMS: render(text)}
+
+
+def matrix_of(records: Iterable[Record]) -> Matrix:
+    """The part of the matrix that records show."""
+    fits: dict[tuple[str, str], set[str]] = {}
+    for record in records:
+        pair = record.algorithm, record.task.split("/", 1)[0]
+        fits.setdefault(pair, set()).add(record.fit)
+    return Matrix(
+        algorithms=tuple(sorted({algorithm for algorithm, _ in fits})),
+        families=tuple(sorted({family for _, family in fits})),
+        fit={pair: fit.pop() if len(fit) == 1 else "mixed" for pair, fit in fits.items()},
+    )
+
+
+def _state_table(records: Sequence[Record], name: str, matrix: Matrix) -> str:
+    protocol = PROTOCOLS[name]
+    rows = []
+    for algorithm in matrix.algorithms:
+        states = []
+        for family in matrix.families:
+            state = cell_state(records, protocol, algorithm, family)
+            mark = _MARKS.get(matrix.fit.get((algorithm, family), ""), "")
+            states.append((DASH if state == "no tasks" else state) + mark)
+        rows.append([_name(algorithm, matrix), *states])
+    seeds = f"algorithm ({plural(len(protocol.seeds), 'seed')})"
+    families = list(map(escape, matrix.families))
+    return table([seeds, *families], rows, text_columns=1 + len(families))
+
+
+def _name(algorithm: str, matrix: Matrix) -> str:
+    if algorithm in matrix.algorithm_facts:
+        return link(algorithm, f"{ALGORITHMS}#{file_name(algorithm)}")
+    return escape(algorithm)

@@ -1,0 +1,106 @@
+"""A protocol's page: its rules, its leaderboards or tables, its failed runs."""
+
+from __future__ import annotations
+
+import posixpath
+
+from suite.figures import short_count
+from suite.leaderboard import HEADLINE_TASKS, SEED, Conditions, split_by_conditions
+from suite.markdown import escape, file_name, plural, table
+from suite.pages.boards import board_section
+from suite.pages.common import INDEX, Context, Draft, Files, apart_text, path_of, source_line
+from suite.pages.validation import validation_sections
+
+_INTERVALS = (
+    "Brackets are 95 % intervals over training runs (small-sample stratified bootstrap, 10,000 "
+    f"replicates, seed {SEED}). Below 3 runs there is no interval; below 5, on a single task below "
+    "10, no rank. A rank such as 2-4 is what simultaneous comparisons of all pairs leave open. "
+    f"Over fewer than {HEADLINE_TASKS} tasks an aggregate says little: there the scores of each "
+    "task come first, and the aggregates are for orientation."
+)
+_FAILURES = (
+    "A diverged or timed-out run scores the task's floor. A run that crashed for good is missing, "
+    "and its row is not ranked."
+)
+
+
+def protocol_page(context: Context) -> Files:
+    """Write a protocol's page with its figures."""
+    draft = Draft(context, context.path, context.records)
+    text = [f"# {escape(context.name)}", *_rules(draft)]
+    if context.name == "validation":
+        text += validation_sections(draft)
+    else:
+        for number, group in enumerate(split_by_conditions(context.records), start=1):
+            text += _group_sections(draft, group, number)
+    text += ["## Failed runs", _failed_runs(draft), draft.hardware.legend()]
+    return draft.finish(text)
+
+
+def _rules(draft: Draft) -> list[str]:
+    context, protocol = draft.context, draft.context.protocol
+    purpose = f"{escape(protocol.purpose)} " if protocol else ""
+    text = [f"{purpose}{draft.link('All protocols', INDEX)}.", source_line(context.records)]
+    if protocol:
+        text.append(
+            f"Version {protocol.version}: {plural(len(protocol.seeds), 'seed')}, "
+            f"{plural(protocol.evaluations, 'evaluation')} of "
+            f"{plural(protocol.episodes, 'episode')}. The score of a run is its mean return over "
+            f"the evaluation episodes of the last {100 * protocol.window:g} % of its budget; "
+            "normalised, 0 is the task's floor and 1 its cap, which its page names."
+        )
+    text += [_INTERVALS if context.is_ranked else "Nothing is ranked here.", _FAILURES]
+    return [*text, _task_table(draft)]
+
+
+def _task_table(draft: Draft) -> str:
+    context, protocol = draft.context, draft.context.protocol
+    rows = []
+    for task in context.tasks:
+        budgets = [record.budget for record in context.records if record.task == task]
+        count = len(budgets)
+        budgets += [row.steps for row in protocol.budgets if row.task == task] if protocol else []
+        steps = ", ".join(map(short_count, sorted(set(budgets))))
+        rows.append([draft.task(task) if count else escape(task), steps, str(count)])
+    return table(["task", "agent steps per seed", "records"], rows)
+
+
+def _group_sections(draft: Draft, group: Conditions, number: int) -> list[str]:
+    """Sections over all tasks and over each family, for records of the same conditions."""
+    context = draft.context
+    present = {task for own in group.entries.values() for task in own}
+    rules = context.protocol
+    planned = list(dict.fromkeys(row.task for row in rules.budgets)) if rules else context.tasks
+    text, level, suffix = [], "##", ".svg"
+    if number > 1:
+        text, level, suffix = apart_text(group), "###", f".conditions-{number}.svg"
+    families = list(dict.fromkeys(task.split("/", 1)[0] for task in planned if task in present))
+    if len(families) > 1:
+        figure = path_of(context.name) + suffix
+        text += board_section(draft, f"{level} All families", group.entries, planned, figure)
+    for family in families:
+        tasks = [task for task in planned if task.split("/", 1)[0] == family]
+        figure = posixpath.join(path_of(context.name), file_name(family)) + suffix
+        text += board_section(draft, f"{level} {escape(family)}", group.entries, tasks, figure)
+    if others := sorted(present - set(planned)):
+        links = ", ".join(map(draft.task, others))
+        text += [f"{level} Tasks outside the protocol", f"In no table above: {links}."]
+    return text
+
+
+def _failed_runs(draft: Draft) -> str:
+    rows = [
+        [
+            draft.algorithm(record.algorithm),
+            draft.task(record.task),
+            escape(run.status),
+            escape(run.reason),
+            str(run.seed),
+            str(run.attempts),
+        ]
+        for record in draft.context.records
+        for run in record.runs
+        if run.status != "ok"
+    ]
+    header = ["algorithm", "task", "status", "reason", "seed", "attempts"]
+    return table(header, rows, text_columns=4) if rows else "None."

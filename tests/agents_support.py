@@ -1,0 +1,93 @@
+"""Tiny agents for tests: every algorithm's smoke preset, and the shortest loop that trains one."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+from suite.registry import algorithm_names, engine_for, find_task, load_algorithm
+
+from suite.configs import plain_config, resolve_config
+from suite.envs.lanes import Lanes
+from suite.interface import to_numpy, to_tensors
+from suite.protocols import Protocol
+from suite.runner import Work
+from suite.spaces import Spaces
+from suite.steps import Transition
+from suite.streams import Streams
+
+ALGORITHMS = algorithm_names()
+"""Whatever the registry finds: a new file in ``baselines/`` is tested without being listed here."""
+
+LEARNERS = [name for name in ALGORITHMS if load_algorithm(name).policy != "none"]
+
+
+def make_protocol(
+    segments: int = 2, evaluations: int = 2, episodes: int = 2, time_limit: float = 1.0
+) -> Protocol:
+    return Protocol(
+        name="smoke",
+        version=1,
+        purpose="-",
+        budgets=(),
+        seeds=(0,),
+        segments=segments,
+        evaluations=evaluations,
+        episodes=episodes,
+        time_limit=time_limit,
+    )
+
+
+def make_config(algorithm: str, task: str = "test/World", **changes: Any) -> Any:
+    """The algorithm's smoke config with some fields changed."""
+    return replace(resolve_config(load_algorithm(algorithm), task, "smoke"), **changes)
+
+
+def make_work(
+    algorithm: str,
+    task: str,
+    steps: int,
+    seeds: tuple[int, ...] = (0, 1),
+    changes: dict[str, Any] | None = None,
+    **protocol: int,
+) -> Work:
+    """A short run of a real task on its default engine."""
+    config = make_config(algorithm, task, **(changes or {}))
+    engine = engine_for(find_task(task), None).name
+    rules = make_protocol(**protocol)
+    return Work(algorithm, task, engine, rules, steps, seeds, plain_config(config))
+
+
+def make_agent(
+    algorithm: str, spaces: Spaces, steps: int, seeds: tuple[int, ...] = (0, 1), **changes: Any
+) -> Any:
+    """An agent of the algorithm's smoke config with some fields changed."""
+    config = make_config(algorithm, **changes)
+    return load_algorithm(algorithm).build(spaces, config.lanes, steps, Streams(seeds), config)
+
+
+class Training:
+    """The runner's inner loop without its book-keeping: for worlds that no family lists."""
+
+    def __init__(self, agent: Any, lanes: Lanes) -> None:
+        self.agent, self.lanes = agent, lanes
+        self.device = torch.device("cpu")
+        self.obs = to_tensors(lanes.reset(), self.device)
+        self.first = torch.ones(lanes.shape, dtype=torch.bool)
+        self.carry = agent.initial(lanes.shape[1])
+
+    def go_on(self, steps: int) -> None:
+        """Play and learn for ``steps`` steps per seed."""
+        for _ in range(0, steps, self.lanes.shape[1]):
+            self.carry, action, extras = self.agent.act(self.carry, self.obs, self.first, True)
+            step = self.lanes.step(to_numpy(action, self.lanes.spaces.action))
+            terminated = torch.from_numpy(step.terminated)
+            truncated = torch.from_numpy(step.truncated)
+            reward = torch.from_numpy(step.reward)
+            next_obs = to_tensors(step.next_obs, self.device)
+            self.agent.observe(
+                Transition(self.obs, action, reward, next_obs, terminated, truncated, extras)
+            )
+            self.obs = to_tensors(step.obs, self.device)
+            self.first = terminated | truncated

@@ -1,0 +1,155 @@
+"""Where a config's numbers come from, and how text becomes a value."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any, Literal
+
+import pytest
+
+from suite.configs import config_from_plain, plain_config, resolve_config
+
+
+@dataclass(frozen=True)
+class Config:
+    lanes: int = 4
+    learning_rate: float = 1e-3
+    learning_starts: int = 100
+    hidden: tuple[int, ...] = (64, 64)
+    factor: float | None = None
+    loss: Literal["huber", "squared"] = "huber"
+    double: bool = False
+    note: str = ""
+
+
+def algorithm(**presets: dict[str, Any]) -> Any:
+    return SimpleNamespace(config=Config, presets=presets)
+
+
+def parse(field: str, text: str) -> Any:
+    config = resolve_config(algorithm(), "mujoco/Ant-v5", "quick", overrides={field: text})
+    return getattr(config, field)
+
+
+class TestPrecedence:
+    SOURCES: tuple[tuple[str, dict[str, Any]], ...] = (
+        ("mujoco", {"lanes": 1}),
+        ("mujoco/Ant-v5", {"lanes": 2}),
+        ("smoke", {"lanes": 3}),
+        ("guide", {"lanes": 5}),
+    )
+
+    @pytest.mark.parametrize(("sources", "lanes"), [(0, 4), (1, 1), (2, 2), (3, 3), (4, 5)])
+    def test_later_sources_win(self, sources: int, lanes: int):
+        presets = {"guide": {}} | dict(self.SOURCES[:sources])
+        config = resolve_config(algorithm(**presets), "mujoco/Ant-v5", "smoke", "guide")
+        assert config.lanes == lanes
+
+    def test_a_single_override_wins_over_every_preset(self):
+        entry = algorithm(**dict(self.SOURCES))
+        config = resolve_config(entry, "mujoco/Ant-v5", "smoke", "guide", {"lanes": "9"})
+        assert config.lanes == 9
+
+    def test_sources_that_set_different_fields_add_up(self):
+        entry = algorithm(mujoco={"lanes": 1}, smoke={"hidden": (16,)}, guide={"double": True})
+        config = resolve_config(entry, "mujoco/Ant-v5", "smoke", "guide", {"loss": "squared"})
+        assert config == Config(lanes=1, hidden=(16,), double=True, loss="squared")
+
+    def test_presets_of_other_tasks_and_protocols_do_not_count(self):
+        entry = algorithm(atari={"lanes": 1}, smoke={"lanes": 2}, guide={"lanes": 3})
+        assert resolve_config(entry, "mujoco/Ant-v5", "quick") == Config()
+
+    def test_the_presets_themselves_stay_as_they_are(self):
+        entry = algorithm(mujoco={"lanes": 1})
+        resolve_config(entry, "mujoco/Ant-v5", "quick", overrides={"lanes": "2"})
+        assert entry.presets == {"mujoco": {"lanes": 1}}
+
+
+class TestParsing:
+    @pytest.mark.parametrize(
+        ("field", "text", "value"),
+        [
+            ("lanes", "8", 8),
+            ("learning_rate", "3e-4", 3e-4),
+            ("learning_rate", "1", 1.0),
+            ("hidden", "32", (32,)),
+            ("hidden", "256,128", (256, 128)),
+            ("hidden", "", ()),
+            ("factor", "0.5", 0.5),
+            ("factor", "none", None),
+            ("factor", "None", None),
+            ("loss", "squared", "squared"),
+            ("double", "true", True),
+            ("double", "False", False),
+            ("note", "1e-4", "1e-4"),
+        ],
+    )
+    def test_text_becomes_a_value_of_the_fields_type(self, field: str, text: str, value: object):
+        parsed = parse(field, text)
+        assert parsed == value
+        assert type(parsed) is type(value)
+
+    @pytest.mark.parametrize(
+        ("field", "text", "expected"),
+        [
+            ("lanes", "2.5", "an integer"),
+            ("lanes", "many", "an integer"),
+            ("lanes", "none", "an integer"),
+            ("learning_rate", "fast", "a finite number"),
+            ("learning_rate", "nan", "a finite number"),
+            ("learning_rate", "-inf", "a finite number"),
+            ("learning_rate", "1e999", "a finite number"),
+            ("hidden", "64,wide", "an integer"),
+            ("factor", "half", "a finite number"),
+            ("loss", "Huber", "one of huber, squared"),
+            ("double", "1", "true or false"),
+        ],
+    )
+    def test_wrong_values_are_refused_with_what_was_expected(
+        self, field: str, text: str, expected: str
+    ):
+        with pytest.raises(ValueError, match=f"^{field}=.*: expected {expected}$") as error:
+            parse(field, text)
+        assert error.value.__suppress_context__ or error.value.__context__ is None
+
+
+class TestUnknownNames:
+    def test_an_unknown_field_is_answered_with_the_nearest(self):
+        with pytest.raises(ValueError, match="unknown config field 'learning-rat'") as error:
+            parse("learning-rat", "1")
+        assert str(error.value).endswith("nearest: learning_rate, learning_starts")
+
+    def test_a_field_unlike_all_others_is_answered_with_all(self):
+        with pytest.raises(ValueError, match="nearest: double, factor, hidden, lanes"):
+            parse("zzz", "1")
+
+    def test_an_unknown_preset_is_answered_with_the_nearest(self):
+        entry = algorithm(guide={}, smoke={})
+        with pytest.raises(ValueError, match="^unknown preset 'gide'; nearest: guide$"):
+            resolve_config(entry, "mujoco/Ant-v5", "quick", "gide")
+
+    def test_an_algorithm_without_presets_says_so(self):
+        with pytest.raises(ValueError, match="^unknown preset 'guide'; there are none$"):
+            resolve_config(algorithm(), "mujoco/Ant-v5", "quick", "guide")
+
+
+class TestPlain:
+    CONFIG = Config(hidden=(16, 8), factor=None, double=True, learning_rate=0.1)
+
+    def test_fields_are_as_json_holds_them(self):
+        assert plain_config(self.CONFIG) == {
+            "lanes": 4,
+            "learning_rate": 0.1,
+            "learning_starts": 100,
+            "hidden": [16, 8],
+            "factor": None,
+            "loss": "huber",
+            "double": True,
+            "note": "",
+        }
+
+    def test_a_config_survives_a_record(self):
+        text = json.dumps(plain_config(self.CONFIG))
+        assert config_from_plain(algorithm(), json.loads(text)) == self.CONFIG
