@@ -206,6 +206,8 @@ ALGORITHM = Algorithm(
     native_actions=frozenset({"discrete"}),
     adapter="DecQN (Seyde et al. 2022)",
     presets={
+        # batch and exploration of DecQN, on the network of RL Baselines3 Zoo
+        "mujoco": {"hidden": (256, 256), "batch_size": 256, "epsilon_final": 0.1},
         "smoke": {"lanes": 2, "learning_starts": 32, "batch_size": 16, "hidden": (16,)},
         "guide": {
             "hidden": (128, 128),

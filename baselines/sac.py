@@ -274,8 +274,13 @@ ALGORITHM = Algorithm(
     native_actions=frozenset({"continuous"}),
     adapter="discrete SAC (Christodoulou 2019)",
     presets={
-        # learning rates of XuanCe and of RL Baselines3 Zoo's Pendulum-v1; small tasks
-        "gymnasium": {"actor_learning_rate": 1e-3, "hidden": (128, 128)},
+        # learning rates of XuanCe and of RL Baselines3 Zoo's Pendulum-v1; small tasks. With two
+        # actions, 0.98 of the largest entropy is no policy at all and the temperature explodes.
+        "gymnasium": {
+            "actor_learning_rate": 1e-3,
+            "hidden": (128, 128),
+            "discrete_entropy_share": 0.5,
+        },
         "gymnasium/LunarLanderContinuous-v3": {"hidden": (256, 256)},
         "gymnasium/BipedalWalker-v3": {"hidden": (256, 256)},
         "smoke": {"learning_starts": 32, "batch_size": 16, "hidden": (16,)},

@@ -26,6 +26,7 @@ from suite.provenance import versions
 from suite.records import DamagedRecord, Record, episode_table, load, record_paths
 from suite.registry import (
     engine_for,
+    fit,
     load_algorithm,
     load_family,
     resolve_algorithms,
@@ -293,7 +294,7 @@ def _blank(cell: Cell, entry: Any, engine: Engine, request: Request) -> Record:
     )
     found = versions(engine.packages)
     of_engine = {name: found[name] for name in engine.packages}
-    native = task.actions in entry.native_actions
+    kind, adapter = fit(entry, task)
     bounds = task.bounds
     return Record(
         algorithm=cell.algorithm,
@@ -303,8 +304,8 @@ def _blank(cell: Cell, entry: Any, engine: Engine, request: Request) -> Record:
         budget=cell.steps,
         key=comparability_key(protocol, task, cell.steps, engine.name, of_engine),
         config=cell.config,
-        fit="native" if native else "adapted",
-        adapter="" if native else entry.adapter,
+        fit=kind,
+        adapter=adapter,
         evaluation=entry.evaluation,
         engine=engine.name,
         versions=found,

@@ -134,6 +134,7 @@ def bench(
     from suite.bench import Bench, Refused, StorageError
     from suite.console import make_display
     from suite.executors import make_executor
+    from suite.reports import render_console
     from suite.summary import summarise
 
     try:
@@ -160,21 +161,8 @@ def bench(
     if as_json:
         _print_json([row.plain() for row in rows])
     else:
-        _print_table(
-            ["algorithm", "task", "state", "score [95 %]", "normalised [95 %]", "hours"],
-            [
-                [
-                    row.algorithm + "*" * (row.fit == "adapted"),
-                    row.task,
-                    row.state,
-                    _interval(row.score),
-                    _interval(row.normalised, decimals=3),
-                    f"{row.hours:.2f}",
-                ]
-                for row in rows
-            ],
-            note="* adapted: the published method does not cover the task's actions",
-        )
+        records = [state.record for state in states.values() if state.record]
+        _stdout().print(render_console(records))
     if lacking:
         raise Mistake(_what_lacks(lacking))
     return 0 if all(row.is_sound or row.state.startswith("stale") for row in rows) else 1
@@ -263,49 +251,90 @@ def list_matrix(
     protocol: ProtocolName = "quick", results: Results = RESULTS, as_json: Json = False
 ) -> int:
     """Show the matrix: algorithms x families, how far each cell is."""
-    from suite.matrix import build_matrix
+    from dataclasses import asdict
+
+    from suite.matrix import cell_lines, registry_matrix
 
     try:
-        matrix = build_matrix(protocol, results)
+        matrix = registry_matrix()
+        cells = cell_lines(matrix, protocol, results)
     except ValueError as error:
         raise Mistake(str(error)) from error
     if as_json:
-        _print_json(matrix.plain())
+        content = {
+            "protocol": protocol,
+            "algorithms": {name: asdict(row) for name, row in matrix.algorithm_facts.items()},
+            "families": {name: asdict(row) for name, row in matrix.family_facts.items()},
+            "cells": [asdict(cell) for cell in cells],
+        }
+        _print_json(content)
         return 0
     _print_table(
         ["algorithm", "kind", "policy", "key idea"],
-        [[row.id, row.category, row.policy, row.key_idea] for row in matrix.algorithms],
-    )
-    _print_table(
-        ["family", "domain", "complexity", "engines", "installed", "paper"],
         [
-            [
-                row.name,
-                row.domain,
-                row.complexity,
-                ", ".join(row.engines),
-                "yes" if row.installed else f"no: {row.install}",
-                row.paper,
-            ]
-            for row in matrix.families
+            [name, row.category, row.policy, row.key_idea]
+            for name, row in matrix.algorithm_facts.items()
         ],
     )
     _print_table(
-        [protocol, *(row.name for row in matrix.families)],
+        ["family", "domain", "complexity", "paper"],
         [
-            [
-                algorithm.id,
-                *(
-                    cell.state + "*" * (cell.fit == "adapted")
-                    for cell in matrix.cells
-                    if cell.algorithm == algorithm.id
-                ),
-            ]
-            for algorithm in matrix.algorithms
+            [name, row.domain, row.complexity, row.paper]
+            for name, row in matrix.family_facts.items()
         ],
-        note="* adapted: the published method does not cover the actions of some task",
+    )
+    marks = {"native": "", "adapted": " *", "mixed": " (*)"}
+    by_algorithm = {
+        name: [cell.state + marks[cell.fit] for cell in cells if cell.algorithm == name]
+        for name in matrix.algorithms
+    }
+    _print_table(
+        [protocol, *matrix.families],
+        [[name, *states] for name, states in by_algorithm.items()],
+        note="* adapted by a method from the literature; (*) adapted on some of the tasks",
     )
     return 0
+
+
+@app.command(epilog=_examples("suite report", "suite report --protocol quick --from /tmp/results"))
+def report(
+    protocol: Annotated[
+        str | None, typer.Option("--protocol", help="Only this one [default: all].")
+    ] = None,
+    results: Annotated[
+        Path, typer.Option("--from", "--results", metavar="FOLDER", help="Folder of records.")
+    ] = RESULTS,
+    out: Annotated[Path, typer.Option("--to", metavar="FOLDER", help="Folder of reports.")] = Path(
+        "reports"
+    ),
+    as_json: Json = False,
+) -> int:
+    """Regenerate the reports from the records.
+
+    The same records give the same bytes. Only files that an earlier report made are replaced.
+    """
+    from dataclasses import asdict
+
+    from suite.matrix import registry_matrix
+    from suite.reports import write_reports
+
+    if not results.is_dir():
+        raise Mistake(f"there is no folder {str(results)!r} to report from")
+    try:
+        summary = write_reports(results, out, protocol, registry_matrix())
+    except OSError as error:
+        raise Failure(str(error)) from error
+    if as_json:
+        _print_json(asdict(summary))
+    else:
+        for line in summary.damaged:
+            _stderr().print(f"damaged: {line}", markup=False, highlight=False, soft_wrap=True)
+        _stdout().print(
+            f"{len(summary.pages)} files in {out} from {summary.records} records,"
+            f" {len(summary.removed)} removed, {len(summary.damaged)} records damaged",
+            highlight=False,
+        )
+    return int(bool(summary.damaged))
 
 
 @app.command(

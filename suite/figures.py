@@ -76,7 +76,7 @@ STYLES = {
     "trpo": Style("#cc6677", "P", _DASHED),
     "a2c": Style("#117733", "X", _SOLID),
     "a3c": Style("#44aa99", "<", _MIXED),
-    "sac": Style("#aa4499", "o", _SOLID),
+    "sac": Style("#aa4499", "v", _SOLID),
     "td3": Style("#e69f00", "^", _SOLID),
     "dreamer": Style("#000000", "*", _SOLID),
     "mbpo": Style("#661100", ">", _DASHED),
@@ -153,8 +153,9 @@ def curve_figure(
     columns = min(len(curves), _COLUMNS)
     rows = math.ceil(len(curves) / columns) if several else 0
     with mpl.rc_context(_SETTINGS):
-        figure = Figure(figsize=(_WIDTH, 2.5 + 1.4 * rows), layout="constrained")
-        heights = [2.5, 1.4 * rows] if several else [2.5]
+        heights = [max(2.5, 0.4 + 0.165 * len(curves))]  # room for the legend
+        heights += [1.4 * rows] if several else []
+        figure = Figure(figsize=(_WIDTH, sum(heights)), layout="constrained")
         parts = figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0]
         top = parts[0].subplots()
         for curve in curves:
@@ -348,6 +349,6 @@ def _point_limits(panel: Panel) -> tuple[float, float]:
 
 
 def _shorten(name: str, length: int = 24) -> str:
-    """Keep a name printable and short enough for its place."""
-    name = "".join(character if character.isprintable() else "?" for character in name)
+    """Keep a name short enough for its place, and within what the font has."""
+    name = "".join(one if one.isascii() and one.isprintable() else "?" for one in name)
     return name if len(name) <= length else name[: length - 1] + "…"

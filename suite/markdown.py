@@ -37,7 +37,7 @@ def file_name(name: str) -> str:
     A name that had to be changed gets a piece of its hash, so that two names never share a file.
     """
     safe = re.sub(r"[^A-Za-z0-9._-]", "_", name).lstrip(".-")[:80]
-    if safe == name and not _DEVICES.fullmatch(safe):
+    if safe and safe == name and not _DEVICES.fullmatch(safe):
         return name
     return f"{safe or 'name'}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 

@@ -2,76 +2,72 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from suite.cells import Request, State, examine, find_cells
-from suite.doctor import check_family, installed_version
 from suite.leaderboard import cell_state
-from suite.protocols import PROTOCOLS, find_protocol
+from suite.pages.index import AlgorithmFacts, FamilyFacts, Matrix
+from suite.protocols import find_protocol
 from suite.records import Record, load_all
-from suite.registry import algorithm_names, family_names, load_algorithm, load_family
-from suite.tasks import Family, Task
+from suite.registry import (
+    algorithm_names,
+    family_names,
+    fit,
+    load_algorithm,
+    load_family,
+    source_hash,
+)
 
 
 @dataclass(frozen=True)
-class AlgorithmRow:
-    """What there is to know about an algorithm."""
-
-    id: str
-    title: str
-    category: str
-    policy: str
-    key_idea: str
-    paper: str
-    evaluation: str
-
-
-@dataclass(frozen=True)
-class FamilyRow:
-    """What there is to know about a family."""
-
-    name: str
-    title: str
-    tasks: tuple[str, ...]
-    engines: tuple[str, ...]
-    installed: bool
-    install: str
-    domain: str
-    complexity: str
-    paper: str
-
-
-@dataclass(frozen=True)
-class MatrixCell:
+class CellLine:
     """An algorithm on a family's tasks in one protocol."""
 
     algorithm: str
     family: str
     fit: str
-    """``native``, or ``adapted`` if it is so on one of the tasks."""
+    """``native``, ``adapted``, or ``mixed`` if it depends on the task."""
     adapter: str
     """The paper whose adapter makes it possible; empty for native ones."""
     state: str
+    """``no tasks``, ``not run``, ``smoke``, ``3 of 5 seeds``, ``complete``, ..., and behind it how
+    many records are stale or damaged."""
 
 
-@dataclass(frozen=True)
-class Matrix:
-    """What ``suite list`` shows."""
+def registry_matrix() -> Matrix:
+    """What could be run, by the registry."""
+    algorithms = {name: load_algorithm(name) for name in algorithm_names()}
+    families = {name: load_family(name) for name in family_names()}
+    fits = {}
+    for algorithm, entry in algorithms.items():
+        for name, family in families.items():
+            found = {fit(entry, task)[0] for task in family.tasks.values()}
+            fits[algorithm, name] = found.pop() if len(found) == 1 else "mixed"
+    first = {name: next(iter(family.tasks.values())) for name, family in families.items()}
+    return Matrix(
+        algorithms=tuple(algorithms),
+        families=tuple(families),
+        fit=fits,
+        algorithm_facts={
+            name: AlgorithmFacts(
+                entry.title, entry.category, entry.key_idea, entry.policy, entry.paper
+            )
+            for name, entry in algorithms.items()
+        },
+        family_facts={
+            name: FamilyFacts(
+                family.title, first[name].domain, first[name].complexity, first[name].paper
+            )
+            for name, family in families.items()
+        },
+        source_hashes={name: source_hash(name) for name in algorithms},
+    )
 
-    protocol: str
-    algorithms: tuple[AlgorithmRow, ...]
-    families: tuple[FamilyRow, ...]
-    cells: tuple[MatrixCell, ...]
-    """By algorithm, then by family."""
 
-    def plain(self) -> dict[str, object]:
-        """For JSON."""
-        return asdict(self)
-
-
-def build_matrix(protocol_name: str, results: Path) -> Matrix:
-    """Look at the registry and at the records.
+def cell_lines(matrix: Matrix, protocol_name: str, results: Path) -> list[CellLine]:
+    """How far every cell is in one protocol, by algorithm, then by family.
 
     Raises:
         ValueError: the protocol is unknown; the nearest names are given.
@@ -79,86 +75,46 @@ def build_matrix(protocol_name: str, results: Path) -> Matrix:
     protocol = find_protocol(protocol_name)
     records, _ = load_all(results)
     states = _states(protocol_name, results)
-    families = [load_family(name) for name in family_names()]
-    cells = []
-    for algorithm in algorithm_names():
-        entry = load_algorithm(algorithm)
-        for family in families:
-            tasks = [task for task in family.tasks.values() if (algorithm, task.id) in states]
-            kinds = {task.actions for task in tasks or family.tasks.values()}
-            native = kinds <= entry.native_actions
-            cells.append(
-                MatrixCell(
+    lines = []
+    for algorithm in matrix.algorithms:
+        adapter = load_algorithm(algorithm).adapter
+        for family in matrix.families:
+            word = cell_state(records, protocol, algorithm, family)
+            if word == "not run" and _has_smoke(records, algorithm, family):
+                word = "smoke"
+            own_fit = matrix.fit[algorithm, family]
+            lines.append(
+                CellLine(
                     algorithm=algorithm,
-                    family=family.name,
-                    fit="native" if native else "adapted",
-                    adapter="" if native else entry.adapter,
-                    state=_state(
-                        cell_state(records, protocol, algorithm, family.name),
-                        [states[algorithm, task.id] for task in tasks],
-                        smoked=_has_smoke(records, algorithm, family.name),
-                    ),
+                    family=family,
+                    fit=own_fit,
+                    adapter="" if own_fit == "native" else adapter,
+                    state=_with_remarks(word, states.get((algorithm, family), [])),
                 )
             )
-    return Matrix(
-        protocol=protocol_name,
-        algorithms=tuple(_algorithm_row(name) for name in algorithm_names()),
-        families=tuple(_family_row(family) for family in families),
-        cells=tuple(cells),
-    )
+    return lines
 
 
-def _states(protocol: str, results: Path) -> dict[tuple[str, str], State]:
-    """State of every pair of the protocol that can run here."""
-    cells = find_cells(Request("all", "all", protocol))
-    return {
-        (cell.algorithm, cell.task.id): examine(cell, results)
-        for cell in cells
-        if not cell.missing_packages
-    }
+def _states(protocol: str, results: Path) -> dict[tuple[str, str], list[State]]:
+    """States of the protocol's cells that can run here, by algorithm and family."""
+    states: dict[tuple[str, str], list[State]] = {}
+    for cell in find_cells(Request("all", "all", protocol)):
+        if not cell.missing_packages:
+            own = states.setdefault((cell.algorithm, cell.task.family), [])
+            own.append(examine(cell, results))
+    return states
 
 
-def _state(word: str, states: list[State], smoked: bool) -> str:
-    if word == "not run" and smoked:
-        word = "smoke"
-    damaged = sum(state.damage is not None for state in states)
+def _with_remarks(word: str, states: Sequence[State]) -> str:
     stale = sum(bool(state.stale) for state in states)
+    damaged = sum(state.damage is not None for state in states)
     remarks = [(stale, "stale"), (damaged, "damaged")]
     return ", ".join([word, *(f"{number} {remark}" for number, remark in remarks if number)])
 
 
-def _has_smoke(records: list[Record], algorithm: str, family: str) -> bool:
-    smoke = PROTOCOLS["smoke"].name
+def _has_smoke(records: Sequence[Record], algorithm: str, family: str) -> bool:
     return any(
-        (record.algorithm, record.protocol) == (algorithm, smoke)
+        (record.algorithm, record.protocol) == (algorithm, "smoke")
         and record.task.startswith(f"{family}/")
         for record in records
-    )
-
-
-def _algorithm_row(name: str) -> AlgorithmRow:
-    entry = load_algorithm(name)
-    return AlgorithmRow(
-        id=name,
-        title=entry.title,
-        category=entry.category,
-        policy=entry.policy,
-        key_idea=entry.key_idea,
-        paper=entry.paper,
-        evaluation=entry.evaluation,
-    )
-
-
-def _family_row(family: Family) -> FamilyRow:
-    first: Task = next(iter(family.tasks.values()))
-    return FamilyRow(
-        name=family.name,
-        title=family.title,
-        tasks=tuple(family.tasks),
-        engines=tuple(engine.name for engine in family.engines),
-        installed=check_family(family, installed_version).ok,
-        install=family.install,
-        domain=first.domain,
-        complexity=first.complexity,
-        paper=first.paper,
     )

@@ -78,7 +78,7 @@ class Streams:
     def __init__(self, seeds: Sequence[int], device: torch.device | str = "cpu") -> None:
         self.seeds = tuple(seeds)
         self.device = torch.device(device)
-        self._cursors: dict[str, tuple[int, int]] = {}
+        self._cursors: dict[str, tuple[int, int, int]] = {}
         self._blocks: dict[str, Tensor] = {}
 
     def normal(self, role: str, *shape: int) -> Tensor:
@@ -101,12 +101,15 @@ class Streams:
         """A random order of ``range(size)`` for each seed, int64 ``[S, size]``."""
         return self._take(role, "uniform", _uniform, (size,)).argsort(dim=1)
 
-    def state_dict(self) -> dict[str, tuple[int, int]]:
-        """Where every stream stands: (block index, numbers used of it) by role."""
+    def state_dict(self) -> dict[str, tuple[int, int, int]]:
+        """Where every stream stands: (block index, numbers used of it, its length) by role."""
         return dict(self._cursors)
 
-    def load_state_dict(self, state: dict[str, tuple[int, int]]) -> None:
-        self._cursors = {name: (int(block), int(used)) for name, (block, used) in state.items()}
+    def load_state_dict(self, state: dict[str, tuple[int, int, int]]) -> None:
+        self._cursors = {
+            name: (int(block), int(used), int(length))
+            for name, (block, used, length) in state.items()
+        }
         self._blocks.clear()
 
     def _take(
@@ -118,15 +121,14 @@ class Streams:
     ) -> Tensor:
         name = f"{role}/{kind}"
         size = math.prod(shape)
-        block, used = self._cursors.get(name, (0, 0))
-        numbers = self._blocks.get(name)
-        if numbers is None:
-            numbers = self._blocks[name] = self._draw(name, block, draw, max(BLOCK, used + size))
-        if used + size > numbers.shape[1]:  # a draw never straddles two blocks
-            block, used = block + 1, 0
-            numbers = self._blocks[name] = self._draw(name, block, draw, max(BLOCK, size))
-        self._cursors[name] = (block, used + size)
-        return numbers[:, used : used + size].view(len(self.seeds), *shape)
+        block, used, length = self._cursors.get(name, (0, 0, max(BLOCK, size)))
+        if used + size > length:  # a draw never straddles two blocks
+            block, used, length = block + 1, 0, max(BLOCK, size)
+            self._blocks.pop(name, None)
+        if name not in self._blocks:
+            self._blocks[name] = self._draw(name, block, draw, length)
+        self._cursors[name] = (block, used + size, length)
+        return self._blocks[name][:, used : used + size].view(len(self.seeds), *shape)
 
     def _draw(
         self,

@@ -17,6 +17,8 @@ from suite.spaces import Spaces
 from suite.steps import Transition
 from suite.streams import Streams
 
+torch.set_num_threads(1)  # networks this small only lose time to threads
+
 ALGORITHMS = algorithm_names()
 """Whatever the registry finds: a new file in ``baselines/`` is tested without being listed here."""
 

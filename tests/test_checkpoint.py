@@ -78,7 +78,7 @@ def test_what_a_broken_save_left_does_not_disturb_the_next(tmp_path: Path):
 def test_code_in_a_checkpoint_is_refused_and_not_run(tmp_path: Path):
     path, target = tmp_path / "checkpoint.pt", tmp_path / "owned"
     torch.save({"step": 1, "agent": Malice(target)}, path)
-    with pytest.raises(pickle.UnpicklingError, match="weights_only|Unsupported"):
+    with pytest.raises(pickle.UnpicklingError, match="weights_only"):
         load_checkpoint(path, CPU)
     assert not target.exists()
 

@@ -127,11 +127,11 @@ class TestUnknownNames:
 
     def test_an_unknown_preset_is_answered_with_the_nearest(self):
         entry = algorithm(guide={}, smoke={})
-        with pytest.raises(ValueError, match="^unknown preset 'gide'; nearest: guide$"):
+        with pytest.raises(ValueError, match=r"^unknown preset 'gide'; nearest: guide$"):
             resolve_config(entry, "mujoco/Ant-v5", "quick", "gide")
 
     def test_an_algorithm_without_presets_says_so(self):
-        with pytest.raises(ValueError, match="^unknown preset 'guide'; there are none$"):
+        with pytest.raises(ValueError, match=r"^unknown preset 'guide'; there are none$"):
             resolve_config(algorithm(), "mujoco/Ant-v5", "quick", "guide")
 
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
-from typing import Any, Literal
+from itertools import pairwise
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -123,8 +124,7 @@ class MLP(nn.Module):
         super().__init__()
         sizes = [inputs, *hidden]
         self.hidden = nn.ModuleList(
-            Linear(streams, a, b, init, gain=2**0.5)
-            for a, b in zip(sizes[:-1], sizes[1:], strict=True)
+            Linear(streams, a, b, init, gain=2**0.5) for a, b in pairwise(sizes)
         )
         self.output = Linear(streams, sizes[-1], outputs, init, gain=output_gain)
         self.activation = ACTIVATIONS[activation]
@@ -157,7 +157,7 @@ class Convolution(nn.Module):
             weight = 2**0.5 * _orthogonal(noise)
             weight = weight.reshape(-1, outputs, channels, kernel, kernel)
             self.weights.append(nn.Parameter(weight.to(dtype)))
-            self.biases.append(nn.Parameter(torch.zeros(weight.shape[:2], dtype=dtype)))
+            self.biases.append(nn.Parameter(weight.new_zeros(weight.shape[:2], dtype=dtype)))
             height, width, channels = (
                 (height - kernel) // stride + 1,
                 (width - kernel) // stride + 1,
@@ -198,8 +198,9 @@ class Encoder(nn.Module):
             kind = leaf_kind(space)
             size = _flat_size(space)
             if kind == "image":
-                self.convolutions[_key(name)] = Convolution(streams, space.shape)
-                size = self.convolutions[_key(name)].outputs
+                convolution = Convolution(streams, space.shape)
+                self.convolutions[_key(name)] = convolution
+                size = convolution.outputs
             elif kind == "vector" and normalise:
                 self.moments[_key(name)] = RunningMoments(len(streams.seeds), size, streams.device)
             self.outputs += size
@@ -212,7 +213,7 @@ class Encoder(nn.Module):
         """Take a batch of observations into the running moments, if there are any."""
         for name, space in self.spaces.items():
             if _key(name) in self.moments:
-                self.moments[_key(name)].update(_flat(space, obs[name]))
+                cast(RunningMoments, self.moments[_key(name)]).update(_flat(space, obs[name]))
 
     def _leaf(self, name: str, space: Space, values: Tensor) -> Tensor:
         if _key(name) in self.convolutions:

@@ -15,12 +15,16 @@ class RunningMoments(nn.Module):
     Chan et al. 1979, pairwise update. Calling the module standardises ``[S, B, F]``.
     """
 
+    mean: Tensor
+    variance: Tensor
+    count: Tensor
+
     def __init__(self, seeds: int, size: int, device: torch.device) -> None:
         super().__init__()
-        kind = {"device": device, "dtype": torch.float64}
-        self.register_buffer("mean", torch.zeros(seeds, 1, size, **kind))
-        self.register_buffer("variance", torch.ones(seeds, 1, size, **kind))
-        self.register_buffer("count", torch.zeros(seeds, 1, 1, **kind))
+        zeros = torch.zeros(seeds, 1, size, device=device, dtype=torch.float64)
+        self.register_buffer("mean", zeros)
+        self.register_buffer("variance", torch.ones_like(zeros))
+        self.register_buffer("count", zeros.new_zeros(seeds, 1, 1))
         self._cache()
         self.register_load_state_dict_post_hook(lambda module, _: module._cache())
 
@@ -55,6 +59,8 @@ class RewardScale(nn.Module):
     Engstrom et al. 2020, section 3: the return of each lane is followed with the discount and
     starts anew at an episode's end; its mean is not subtracted.
     """
+
+    returns: Tensor
 
     def __init__(self, seeds: int, lanes: int, discount: float, device: torch.device) -> None:
         super().__init__()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -46,16 +47,16 @@ class Rollout:
 
 def _map(function: Any, transition: Transition) -> Transition:
     """Apply a function to every tensor of a transition."""
-    return Transition(
-        *(
-            {k: function(v) for k, v in leaf.items()} if isinstance(leaf, dict) else function(leaf)
-            for leaf in transition
-        )
-    )
+    leaves: list[Any] = [
+        {k: function(v) for k, v in leaf.items()} if isinstance(leaf, dict) else function(leaf)
+        for leaf in transition
+    ]
+    return Transition(*leaves)
 
 
 def _copy(leaves: Transition, transition: Transition, t: int) -> None:
-    for target, source in zip(leaves, transition, strict=True):
+    pairs: Iterable[tuple[Any, Any]] = zip(leaves, transition, strict=True)
+    for target, source in pairs:
         if isinstance(target, dict):
             for name, tensor in target.items():
                 tensor[:, t] = source[name]

@@ -174,14 +174,19 @@ def protocol_path(name: str) -> str:
     return f"{path_of(name)}.md"
 
 
-def source_line(records: Sequence[Record]) -> str:
-    """Say which records a page is made from, and with what code those were."""
+def source_line(records: Sequence[Record], digits: int = 16) -> str:
+    """Say which records a page is made from, and with what code those were.
+
+    Args:
+        records: of the page.
+        digits: of the data hash.
+    """
     runs = [run for record in records for run in record.runs]
     commits = sorted({run.commit[:10] or "unknown" for run in runs})
     dirty = " with uncommitted changes" if any(run.dirty for run in runs) else ""
     newest = max((run.finished for run in runs), default="never")
     return (
-        f"From {plural(len(records), 'record')} (data `{data_hash(records)[:16]}`, newest run "
+        f"From {plural(len(records), 'record')} (data `{data_hash(records)[:digits]}`, newest run "
         f"{escape(newest)}, code {', '.join(map(escape, commits)) or DASH}{dirty}). "
         "`make report` writes this page anew."
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from suite.leaderboard import cell_state, data_hash
+from suite.leaderboard import cell_state
 from suite.markdown import DASH, escape, file_name, link, plural, table
 from suite.pages.common import ALGORITHMS, INDEX, Files, protocol_path, render, source_line
 from suite.protocols import PROTOCOLS
@@ -85,8 +85,7 @@ def index_page(
         "# Reports",
         "Leaderboards, learning curves and every single run, made from the records in `results/` "
         f"and nothing else.{about}",
-        source_line(records),
-        f"Data hash: `{data_hash(records)}`, over the SHA-256 of every record.",
+        source_line(records, digits=64),
         table(header, rows, text_columns=3) if rows else "There are no records yet.",
     ]
     shown = [name for name in PROTOCOLS if name in names or name == DEFAULT_PROTOCOL]
