@@ -109,9 +109,8 @@ class SAC:
         self.target = copy.deepcopy(self.critic)
         features = self.critic.encoder.outputs
         self.actor = MLP(setting.streams, features, config.hidden, policy_outputs)
-        self.log_temperature = nn.ParameterList(
-            [torch.full((setting.num_seeds, 1), math.log(config.initial_temperature))]
-        )
+        log_temperature = torch.full((setting.num_seeds, 1), math.log(config.initial_temperature))
+        self.log_temperature = nn.ParameterList([log_temperature.to(setting.device)])
         self.critic_parameters = ParameterMatrix(self.critic)
         self.target_parameters = ParameterMatrix(self.target)
         self.actor_parameters = ParameterMatrix(self.actor)
@@ -146,8 +145,6 @@ class SAC:
             policy = self._policy(self.critic.encoder(obs))
             if explore:
                 action = policy.sample(self._noise("exploration", first.shape[1]))
-                if isinstance(policy, SquashedNormal):
-                    action = torch.tanh(action)
             else:
                 action = policy.mode()
         return carry, self.actions.to_environment(action), {"action": action}

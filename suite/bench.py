@@ -55,10 +55,6 @@ class StorageError(Exception):
     """A folder cannot be written: full, read-only, or not a folder."""
 
 
-class Refused(Exception):
-    """A cell cannot be run as asked; the message says why."""
-
-
 @dataclass(frozen=True)
 class Started:
     """Seeds of a cell begin to train, or go on."""
@@ -169,7 +165,6 @@ class Bench:
 
         Raises:
             StorageError: results or live state cannot be written; what was trained is kept.
-            Refused: a config does not fit its task or budget.
         """
         for folder in (self.results, self.live):
             check_writable(folder)
@@ -263,8 +258,8 @@ class Bench:
             self._after_death(active, group, event)
         elif isinstance(event.result, runner.Outcome):
             self._after_outcome(active, group, event)
-        elif isinstance(event.result, Problem):
-            raise event.result.error(event.result.text)
+        elif isinstance(event.result, Unwritable):
+            raise StorageError(event.result.text)
         if not active.groups:
             self._finish(active)
         del self._active[name]
@@ -322,14 +317,15 @@ class Bench:
 
 
 @dataclass(frozen=True)
-class Problem:
-    """What a job returns when it is not its seeds that failed."""
+class Unwritable:
+    """What a job returns if its folder cannot be written, which is no failure of its seeds."""
 
-    error: type[StorageError] | type[Refused]
     text: str
 
 
-def train(work: runner.Work, report: Callable[[runner.Progress], None]) -> runner.Outcome | Problem:
+def train(
+    work: runner.Work, report: Callable[[runner.Progress], None]
+) -> runner.Outcome | Unwritable:
     """Run a group of seeds, as a job of an executor.
 
     The folder is locked meanwhile: a bench that was killed may leave a worker behind for a moment.
@@ -341,7 +337,7 @@ def train(work: runner.Work, report: Callable[[runner.Progress], None]) -> runne
         except OSError as error:
             if error.errno not in _STORAGE_ERRORS:
                 raise
-            return Problem(StorageError, str(_storage_error(work.folder, error)))
+            return Unwritable(str(_storage_error(work.folder, error)))
 
 
 def check_writable(folder: Path) -> None:
@@ -401,8 +397,8 @@ def _record_path(cell: Cell) -> Path:
 
 
 def _again(seeds: tuple[int, ...], attempt: int, reason: str) -> str:
-    names = ", ".join(map(str, seeds))
-    return f"seed {names} crashed ({reason}); running it again, {attempt} of {ATTEMPTS - 1}"
+    names = f"seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}"
+    return f"{names} crashed ({reason}); running it again, {attempt} of {ATTEMPTS - 1}"
 
 
 def _lost_run(cell: Cell, seed: int, reason: str) -> SeedRun:

@@ -33,7 +33,7 @@ from suite.registry import (
     resolve_tasks,
     source_hash,
 )
-from suite.runner import Work
+from suite.runner import Runner, Work
 from suite.tasks import Engine, Task
 
 MAX_STEPS = 10**12
@@ -89,7 +89,7 @@ class Cell:
         assert self.blank is not None, f"{self.name} lacks {self.missing_packages}"
         return self.blank
 
-    def work(self, seeds: tuple[int, ...], folder: Path) -> Work:
+    def work(self, seeds: tuple[int, ...], folder: Path | None) -> Work:
         """What the runner needs to train some of the seeds together."""
         return Work(
             algorithm=self.algorithm,
@@ -259,6 +259,8 @@ def _cell(
     entry = load_algorithm(algorithm)
     engine = engine_for(task, request.engine)
     config = resolve_config(entry, task.id, protocol.name, request.preset, request.overrides)
+    if config.lanes < 1:
+        raise ValueError(f"--set lanes={config.lanes}: at least 1")
     rollout = getattr(config, "rollout_steps", 1) * config.lanes
     if steps < rollout:
         raise ValueError(
@@ -280,7 +282,20 @@ def _cell(
         missing_packages=missing,
         install=load_family(task.family).install,
     )
-    return cell if missing else replace(cell, blank=_blank(cell, entry, engine, request))
+    if missing:
+        return cell
+    cell = replace(cell, blank=_blank(cell, entry, engine, request))
+    if cell.record.protocol == "trial":
+        _check_fit(cell)
+    return cell
+
+
+def _check_fit(cell: Cell) -> None:
+    """Make the agent once: its config may not fit the task or the budget."""
+    try:
+        Runner(replace(cell, device="cpu").work(cell.seeds[:1], None), lambda progress: None)
+    except ValueError as error:
+        raise ValueError(f"{cell.name}: {error}") from error
 
 
 def _blank(cell: Cell, entry: Any, engine: Engine, request: Request) -> Record:

@@ -131,7 +131,7 @@ def bench(
     With --steps, --set, --preset or another engine than the default one it is a trial: its records
     go to results/trial/ and never into a leaderboard.
     """
-    from suite.bench import Bench, Refused, StorageError
+    from suite.bench import Bench, StorageError
     from suite.console import make_display
     from suite.executors import make_executor
     from suite.reports import render_console
@@ -149,8 +149,6 @@ def bench(
     try:
         with display:
             states = run.run()
-    except Refused as error:
-        raise Mistake(str(error)) from error
     except StorageError as error:
         raise Failure(str(error)) from error
     except (KeyboardInterrupt, _Terminated):
@@ -234,7 +232,7 @@ def plan(
     else:
         _print_table(list(rows[0]), [[_cell_text(value) for value in row.values()] for row in rows])
         rest = f", and {unknown} cells without any record to predict from" if unknown else ""
-        _stdout().print(f"{hours / jobs:.2f} hours of training with {jobs} jobs{rest}")
+        _stdout().print(f"{hours / jobs:.2f} hours of training with {jobs} at a time{rest}")
     if lacking:
         raise Mistake(_what_lacks(lacking))
     return 0

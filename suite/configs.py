@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import json
+import math
 import types
 import typing
 from collections.abc import Mapping
@@ -89,7 +90,8 @@ def _parse(name: str, text: str, kind: Any) -> Any:
         value = kind(text)
     except ValueError:
         raise wrong from None
-    if value in (float("inf"), float("-inf")) or value != value:
+    is_count = kind is int
+    if not math.isfinite(value) or (is_count and value < 1):
         raise wrong
     return value
 
@@ -102,4 +104,4 @@ def _describe(kind: Any) -> str:
         return f"{_describe(arguments[0])} values, comma-separated"
     if kind is bool:
         return "true or false"
-    return {int: "an integer", float: "a finite number"}.get(kind, str(kind))
+    return {int: "an integer of at least 1", float: "a finite number"}.get(kind, str(kind))

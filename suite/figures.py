@@ -300,17 +300,6 @@ def _draw_point(axis: Axes, row: int, point: Point) -> None:
         color=_QUIET,
         zorder=1,
     )
-    axis.plot(
-        point.published,
-        np.full(len(point.published), row),
-        linestyle="none",
-        marker="D",
-        markersize=4,
-        markeredgewidth=0.8,
-        color="#555555",
-        markerfacecolor="white",
-        zorder=2,
-    )
     axis.plot([point.low, point.high], [row, row], color=style.colour, linewidth=2, zorder=2)
     axis.plot(
         point.value,
@@ -321,6 +310,17 @@ def _draw_point(axis: Axes, row: int, point: Point) -> None:
         markerfacecolor="white" if point.hollow else style.colour,
         markeredgewidth=1.0,
         zorder=3,
+    )
+    axis.plot(
+        point.published,
+        np.full(len(point.published), row),
+        linestyle="none",
+        marker="D",
+        markersize=4,
+        markeredgewidth=0.8,
+        color="#555555",
+        markerfacecolor="none",
+        zorder=4,
     )
 
 

@@ -26,12 +26,17 @@ def predict(cell: Cell, seeds: int, records: Iterable[Record]) -> Prediction | N
     """Predict what it takes to train some seeds of a cell together.
 
     From the records of the same algorithm on the same task if there are any, else on the same
-    family, else on anything. Time is taken to grow with steps and seeds in proportion.
+    family, else on anything; those of smoke, with its tiny networks, say nothing. Time is taken to
+    grow with steps and seeds in proportion.
 
     Returns:
         None if the algorithm has no records.
     """
-    own = [record for record in records if record.algorithm == cell.algorithm]
+    own = [
+        record
+        for record in records
+        if record.algorithm == cell.algorithm and record.protocol != "smoke"
+    ]
     bases = {
         cell.task.id: [record for record in own if record.task == cell.task.id],
         cell.task.family: [r for r in own if r.task.split("/", 1)[0] == cell.task.family],

@@ -99,7 +99,8 @@ class Streams:
 
     def permutation(self, role: str, size: int) -> Tensor:
         """A random order of ``range(size)`` for each seed, int64 ``[S, size]``."""
-        return self._take(role, "uniform", _uniform, (size,)).argsort(dim=1)
+        # stable, because ties occur and every device must break them alike
+        return self._take(role, "uniform", _uniform, (size,)).argsort(dim=1, stable=True)
 
     def state_dict(self) -> dict[str, tuple[int, int, int]]:
         """Where every stream stands: (block index, numbers used of it, its length) by role."""

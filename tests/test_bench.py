@@ -15,7 +15,7 @@ import factories
 import pytest
 
 from suite import bench as benching
-from suite.bench import Bench, Ended, Problem, Refused, Remark, StorageError, Update, split
+from suite.bench import Bench, Ended, Remark, StorageError, Unwritable, Update, split
 from suite.cells import Cell, State, examine, parse_overrides
 from suite.executors import Died, Event, Finished, Job
 from suite.protocols import PROTOCOLS
@@ -113,7 +113,7 @@ def interrupt(job: Job) -> Event:
 
 
 def fill_disk(job: Job) -> Event:
-    return Finished(job, Problem(StorageError, "cannot write to runs: No space left on device"))
+    return Finished(job, Unwritable("cannot write to runs: No space left on device"))
 
 
 @dataclass
@@ -355,12 +355,6 @@ def test_nearly_full_disk_is_noticed_before_training(
     monkeypatch.setattr(benching, "LEAST_FREE_BYTES", 2**70)
     with pytest.raises(StorageError, match="MiB are free"):
         Bench([make_cell()], folders.results, folders.live, Scripted()).run()
-
-
-def test_config_that_does_not_fit_is_refused(folders: Folders):
-    refusal = Problem(Refused, "minibatch_size 7 does not divide 1024")
-    with pytest.raises(Refused, match="does not divide"):
-        folders.run(lambda job: Finished(job, refusal))
 
 
 def test_overrides_are_read_from_one_text_or_several():

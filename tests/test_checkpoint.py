@@ -27,7 +27,7 @@ class Malice:
 def test_tensors_and_plain_data_survive(tmp_path: Path):
     state = {
         "agent": {"rows": torch.arange(3.0), "flags": torch.tensor([True]), "empty": None},
-        "streams": {"replay/integer": (3, 17)},
+        "streams": {"replay/integer": (3, 17, 65_536)},
         "seeds": [{"status": "ok", "score": 1.5, "episodes": [(1, 2, "eval", 0, 3.25, 4)]}],
     }
     save_checkpoint(tmp_path / "checkpoint.pt", state)

@@ -94,14 +94,14 @@ class TestParsing:
     @pytest.mark.parametrize(
         ("field", "text", "expected"),
         [
-            ("lanes", "2.5", "an integer"),
-            ("lanes", "many", "an integer"),
-            ("lanes", "none", "an integer"),
+            ("lanes", "2.5", "an integer of at least 1"),
+            ("lanes", "many", "an integer of at least 1"),
+            ("lanes", "none", "an integer of at least 1"),
             ("learning_rate", "fast", "a finite number"),
             ("learning_rate", "nan", "a finite number"),
             ("learning_rate", "-inf", "a finite number"),
             ("learning_rate", "1e999", "a finite number"),
-            ("hidden", "64,wide", "an integer"),
+            ("hidden", "64,wide", "an integer of at least 1"),
             ("factor", "half", "a finite number"),
             ("loss", "Huber", "one of huber, squared"),
             ("double", "1", "true or false"),

@@ -49,7 +49,7 @@ def test_aggregates_are_those_of_the_normalised_scores():
     (row,) = board_of(records_of({"ppo": (0.0, 20.0, 40.0, 60.0, 130.0)})).rows
     assert row.iqm is not None
     assert row.gap is not None
-    # 25 cells, 6 cut from either end: one 0.2, five 0.4, five 0.6 of the middle thirteen, ...
+    # Of 25 cells six are cut from either end: all 0.0 and one 0.2, all 1.3 and one 0.6.
     assert row.iqm.value == pytest.approx((4 * 0.2 + 5 * 0.4 + 4 * 0.6) / 13)
     assert row.gap.value == pytest.approx((1.0 + 0.8 + 0.6 + 0.4 + 0.0) / 5)
     assert (row.mean, row.median) == (pytest.approx(0.5), pytest.approx(0.5))
@@ -148,7 +148,7 @@ def test_a_diverged_run_lowers_the_aggregate_and_stays_in_its_row():
 
 
 def test_tasks_without_bounds_are_in_no_aggregate():
-    records = records_of({"ppo": GOOD}) + [record("ppo", "gymnasium/New-v0", normalisation=None)]
+    records = [*records_of({"ppo": GOOD}), record("ppo", "gymnasium/New-v0", normalisation=None)]
     board = build_board(entries_of(records), [*TASKS, "gymnasium/New-v0"])
     assert board.unbounded == ("gymnasium/New-v0",)
     assert board.tasks == tuple(TASKS)

@@ -84,18 +84,26 @@ class Normal:
         return (other.log_std - self.log_std + 0.5 * (ratio + distance - 1)).sum(dim=-1)
 
 
-class SquashedNormal(Normal):
+class SquashedNormal:
     """A normal squashed by tanh into (-1, 1) (Haarnoja et al. 2018, appendix C)."""
 
+    def __init__(self, mean: Tensor, log_std: Tensor) -> None:
+        self.normal = Normal(mean, log_std)
+
+    def sample(self, normal: Tensor) -> Tensor:
+        """``[S, B, D]`` from standard normal noise of that shape; differentiable."""
+        return torch.tanh(self.normal.sample(normal))
+
     def mode(self) -> Tensor:
-        return torch.tanh(self.mean)
+        """The squashed mean, the policy's habit in evaluation."""
+        return torch.tanh(self.normal.mean)
 
     def sample_with_log_prob(self, normal: Tensor) -> tuple[Tensor, Tensor]:
         """A differentiable sample ``[S, B, D]`` and its log density ``[S, B]``."""
-        before = super().sample(normal)
+        before = self.normal.sample(normal)
         # log(1 - tanh(x)^2), in the form that stays finite for large |x|
         slope = 2 * (math.log(2) - before - F.softplus(-2 * before))
-        return torch.tanh(before), super().log_prob(before) - slope.sum(dim=-1)
+        return torch.tanh(before), self.normal.log_prob(before) - slope.sum(dim=-1)
 
 
 Distribution = Categorical | Normal

@@ -37,7 +37,10 @@ class Lanes(ABC):
 
     @abstractmethod
     def step(self, action: np.ndarray) -> LaneStep:
-        """Apply one action per lane, ``[S, E, ...]``; lanes whose episode ends begin a new one."""
+        """Apply one action per lane, ``[S, E, ...]``; lanes whose episode ends begin a new one.
+
+        Returns fresh arrays every time: on the CPU, tensors share their memory.
+        """
 
     @abstractmethod
     def close(self) -> None:

@@ -122,7 +122,7 @@ def _make_gymnasium(task: Task, seeds: np.ndarray, training: bool) -> Lanes:
 def _open(task: Task) -> gymnasium.Env[Any, Any]:
     import gymnasium
 
-    return gymnasium.make(task.name, disable_env_checker=True)
+    return gymnasium.make(task.name, max_episode_steps=task.horizon, disable_env_checker=True)
 
 
 @contextmanager

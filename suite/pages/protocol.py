@@ -10,6 +10,7 @@ from suite.markdown import escape, file_name, plural, table
 from suite.pages.boards import board_section
 from suite.pages.common import INDEX, Context, Draft, Files, apart_text, path_of, source_line
 from suite.pages.validation import validation_sections
+from suite.protocols import protocol_hash
 
 _INTERVALS = (
     "Brackets are 95 % intervals over training runs (small-sample stratified bootstrap, 10,000 "
@@ -43,7 +44,7 @@ def _rules(draft: Draft) -> list[str]:
     text = [f"{purpose}{draft.link('All protocols', INDEX)}.", source_line(context.records)]
     if protocol:
         text.append(
-            f"Version {protocol.version}: {plural(len(protocol.seeds), 'seed')}, "
+            f"Version {protocol.version} (`{protocol_hash(protocol)}`): {plural(len(protocol.seeds), 'seed')}, "
             f"{plural(protocol.evaluations, 'evaluation')} of "
             f"{plural(protocol.episodes, 'episode')}. The score of a run is its mean return over "
             f"the evaluation episodes of the last {100 * protocol.window:g} % of its budget; "

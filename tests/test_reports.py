@@ -1,0 +1,569 @@
+"""Reports: a pure function of the result files that hides nothing and trusts no name."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from factories import make_record, make_trial
+from rich.console import Console
+
+from suite.pages.common import Context, Files
+from suite.pages.protocol import protocol_page
+from suite.pages.task import task_page
+from suite.pages.validation import published_scores
+from suite.protocols import PROTOCOLS
+from suite.records import Record, save
+from suite.reports import (
+    AlgorithmFacts,
+    FamilyFacts,
+    Matrix,
+    ReportSummary,
+    render_console,
+    write_reports,
+)
+
+CARTPOLE, PENDULUM = "gymnasium/CartPole-v1", "gymnasium/Pendulum-v1"
+CHEETAH, INVERTED = "mujoco/HalfCheetah-v5", "mujoco/InvertedPendulum-v5"
+QUICK = (CARTPOLE, PENDULUM, CHEETAH, INVERTED)
+SCORES = {CARTPOLE: 400.0, PENDULUM: -300.0, CHEETAH: 6000.0, INVERTED: 800.0}
+OFFSETS = (-20.0, -10.0, 0.0, 10.0, 20.0)
+ONE_DIVERGED = ["ok", "ok", "ok", "ok", "diverged"]
+
+HOSTILE = "evil</td>|[x](http://x)`<b>\n# top\n../../y"
+
+
+def quick_record(algorithm: str, task: str, **changes: object) -> Record:
+    scores = [SCORES[task] + offset for offset in OFFSETS]
+    return make_record(algorithm, task, **{"scores": scores} | changes)
+
+
+def quick_records(*algorithms: str) -> list[Record]:
+    return [quick_record(name, task) for name in algorithms for task in QUICK]
+
+
+def text_of(files: Files, path: str) -> str:
+    return files[path].decode()
+
+
+def quick_page(records: Sequence[Record], **context: object) -> str:
+    return text_of(protocol_page(Context("quick", tuple(records), **context)), "quick.md")
+
+
+def cells(text: str, section: str, table: int = 0) -> dict[str, dict[str, str]]:
+    """A table of a page: by the name in its row (second column if the first is the rank)."""
+    part = re.split(rf"^#+ {re.escape(section)}$", text, maxsplit=1, flags=re.MULTILINE)[1]
+    part = re.split(r"^#", part, maxsplit=1, flags=re.MULTILINE)[0]
+    tables = re.findall(r"(?:^\|.*\n)+", part, flags=re.MULTILINE)
+    header, _, *rows = (
+        [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
+        for line in tables[table].splitlines()
+    )
+    named = int(header[0] == "rank")
+    return {row[named]: dict(zip(header, row, strict=True)) for row in rows}
+
+
+def column(text: str, section: str, title: str, table: int = 0) -> dict[str, str]:
+    """One column of a table, found by the start of its title, brackets of a link aside."""
+    return {
+        name: next(cell for head, cell in row.items() if head.lstrip("[").startswith(title))
+        for name, row in cells(text, section, table).items()
+    }
+
+
+def snapshot(folder: Path) -> dict[str, bytes]:
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Path:
+    """Two algorithms on a task, and one of them on another."""
+    folder = tmp_path / "results"
+    for algorithm, task in (("ppo", CARTPOLE), ("sac", CARTPOLE), ("ppo", PENDULUM)):
+        save(quick_record(algorithm, task), folder)
+    return folder
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    return tmp_path / "reports"
+
+
+def test_two_reports_have_the_same_bytes(results: Path, out: Path, tmp_path: Path):
+    write_reports(results, out)
+    write_reports(results, tmp_path / "again")
+    first = snapshot(out)
+    assert sorted(first) == [
+        "README.md",
+        "quick.md",
+        "quick/gymnasium.svg",
+        "quick/gymnasium/CartPole-v1.md",
+        "quick/gymnasium/CartPole-v1.svg",
+        "quick/gymnasium/Pendulum-v1.md",
+        "quick/gymnasium/Pendulum-v1.svg",
+    ]
+    assert snapshot(tmp_path / "again") == first
+    write_reports(results, out)
+    assert snapshot(out) == first
+
+
+def test_the_summary_says_what_was_made(results: Path, out: Path):
+    summary = write_reports(results, out)
+    assert summary == ReportSummary(3, tuple(sorted(snapshot(out))), (), ())
+
+
+def test_every_link_leads_to_a_page_or_figure(results: Path, out: Path):
+    facts = AlgorithmFacts("PPO", "actor-critic", "clipping", "on", "Schulman 2017")
+    write_reports(results, out, matrix=Matrix(("ppo",), ("gymnasium",), {}, {"ppo": facts}))
+    pages = list(out.rglob("*.md"))
+    links = [
+        (page, link) for page in pages for link in re.findall(r"\]\((.*?)\)", page.read_text())
+    ]
+    assert len(links) > 20
+    assert [
+        link for page, link in links if not page.parent.joinpath(link.split("#")[0]).is_file()
+    ] == []
+
+
+def test_without_records_there_is_an_index_that_says_so(tmp_path: Path, out: Path):
+    assert write_reports(tmp_path / "nothing", out).pages == ("README.md",)
+    assert "There are no records yet." in out.joinpath("README.md").read_text()
+
+
+def test_pages_of_records_that_are_gone_are_removed(results: Path, out: Path):
+    write_reports(results, out)
+    for path in results.joinpath("quick", PENDULUM).iterdir():
+        path.unlink()
+    summary = write_reports(results, out)
+    gone = ("quick/gymnasium/Pendulum-v1.md", "quick/gymnasium/Pendulum-v1.svg")
+    assert summary.removed == gone
+    assert set(gone).isdisjoint(snapshot(out))
+
+
+def test_empty_folders_go_with_their_pages(tmp_path: Path, out: Path, results: Path):
+    write_reports(results, out)
+    write_reports(tmp_path / "nothing", out)
+    assert [path.name for path in out.iterdir()] == ["README.md"]
+
+
+def test_files_of_others_are_left_alone(results: Path, out: Path):
+    out.joinpath("quick").mkdir(parents=True)
+    foreign = {"quick/notes.md": b"# Mine\n", "logo.svg": b"<svg></svg>", "quick/data.txt": b"1"}
+    for path, content in foreign.items():
+        out.joinpath(path).write_bytes(content)
+    write_reports(results, out)
+    assert foreign.items() <= snapshot(out).items()
+
+
+def test_a_page_never_replaces_a_file_of_others(results: Path, out: Path):
+    out.mkdir()
+    out.joinpath("quick.md").write_text("my notes")
+    with pytest.raises(FileExistsError, match=r"quick\.md was not made by a report"):
+        write_reports(results, out)
+    assert out.joinpath("quick.md").read_text() == "my notes"
+
+
+def test_a_report_of_one_protocol_leaves_the_pages_of_others(results: Path, out: Path):
+    save(make_record("ppo", CARTPOLE, "bank", scores=[400.0] * 30), results)
+    write_reports(results, out)
+    before = snapshot(out)
+    summary = write_reports(results, out, "bank")
+    assert summary.pages == (
+        "README.md",
+        "bank.md",
+        "bank/gymnasium.svg",
+        "bank/gymnasium/CartPole-v1.md",
+        "bank/gymnasium/CartPole-v1.svg",
+    )
+    assert snapshot(out) == before
+
+
+def test_trials_have_pages_only_when_asked_for(results: Path, out: Path):
+    trial = make_trial(algorithm="ppo", scores=[100.0])
+    save(trial, results)
+    assert not any("trial" in page for page in write_reports(results, out).pages)
+    pages = write_reports(results, out, "trial").pages
+    assert f"{trial.folder}/gymnasium/CartPole-v1.md" in pages
+    assert write_reports(results, out).removed == ()
+    assert "raw: 100.0" in out.joinpath(f"{trial.folder}.md").read_text()
+
+
+def test_a_damaged_record_is_named_and_in_no_table(results: Path, out: Path):
+    path = results.joinpath("quick", CARTPOLE, "sac.json")
+    path.write_text(path.read_text()[:-20])
+    summary = write_reports(results, out)
+    assert summary.damaged[0].startswith("quick/gymnasium/CartPole-v1/sac.json: ")
+    damaged = cells(out.joinpath("README.md").read_text(), "Damaged records")
+    assert list(damaged) == ["quick/gymnasium/CartPole-v1/sac.json"]
+    assert "sac" not in out.joinpath("quick.md").read_text()
+
+
+def test_the_index_names_its_sources(results: Path, out: Path):
+    write_reports(results, out)
+    text = out.joinpath("README.md").read_text()
+    assert re.search(
+        r"From 3 records \(data `[0-9a-f]{64}`, newest run 2025-01-01T00:10:00Z, "
+        r"code 0123456789\)\. `make report` writes this page anew\.",
+        text,
+    )
+
+
+def test_uncommitted_changes_are_mentioned():
+    record = quick_record("ppo", CARTPOLE)
+    dirty = replace(record, runs=tuple(replace(run, dirty=True) for run in record.runs))
+    assert "code 0123456789 with uncommitted changes)" in quick_page([dirty])
+
+
+def test_the_index_shows_every_cell_of_the_matrix(results: Path, out: Path):
+    matrix = Matrix(
+        algorithms=("ppo", "sac", "dqn"),
+        families=("gymnasium", "mujoco", "nethack"),
+        fit={("dqn", "gymnasium"): "mixed", ("dqn", "mujoco"): "adapted"},
+    )
+    write_reports(results, out, matrix=matrix)
+    table = cells(out.joinpath("README.md").read_text(), "Cells of quick")
+    states = {name: list(row.values())[1:] for name, row in table.items()}
+    assert states == {
+        "ppo": ["complete", "not run", "—"],
+        "sac": ["partial: 1 of 2 tasks", "not run", "—"],
+        "dqn": ["not run ‡", "not run †", "—"],
+    }
+
+
+def test_algorithms_and_families_are_described(results: Path, out: Path):
+    matrix = Matrix(
+        algorithms=("ppo",),
+        families=("gymnasium",),
+        fit={},
+        algorithm_facts={"ppo": AlgorithmFacts("PPO", "actor-critic", "a|b", "on", "Paper 2017")},
+        family_facts={"gymnasium": FamilyFacts("Gymnasium", "control", "low", "Brockman 2016")},
+    )
+    write_reports(results, out, matrix=matrix)
+    text = out.joinpath("algorithms.md").read_text()
+    assert '<a id="ppo"></a>ppo | PPO | actor-critic | a\\|b | on | Paper 2017 |' in text
+    assert "| gymnasium | Gymnasium | control | low | Brockman 2016 |" in text
+    assert "[ppo](algorithms.md#ppo)" in out.joinpath("quick.md").read_text()
+
+
+def test_numbers_of_a_leaderboard_have_their_fixed_form():
+    page = quick_page(quick_records("ppo"))
+    scores = cells(page, "All families")["ppo"]
+    assert list(scores.values()) == [
+        "ppo",
+        "400.0 [380.5, 419.5]",
+        "-300.0 [-319.5, -280.5]",
+        "6000 [5980, 6020]",
+        "800.0 [780.5, 819.5]",
+    ]
+    row = cells(page, "All families", table=1)["ppo"]
+    assert row == {
+        "rank": "—",
+        "algorithm": "ppo",
+        "IQM": "0.79 [0.78, 0.81]",
+        "optimality gap": "0.26 [0.25, 0.27]",
+        "mean": "0.74",
+        "median": "0.79",
+        "P(better than ppo)": "—",
+        "worst task": "0.51 (HalfCheetah-v5)",
+        "runs x tasks": "5 x 4",
+        "agent steps": "600k",
+        "time per run": "60.0 s (H1)",
+        "method": "native",
+        "status": "ranked",
+    }
+
+
+def test_four_tasks_have_no_headline_and_say_so():
+    page = quick_page(quick_records("ppo"))
+    assert "**No headline: 4 tasks.**" in page
+    assert page.index("| mean return |") < page.index("| rank |")
+
+
+def headline_page() -> str:
+    bounds = {"floor": 0.0, "cap": 1.0, "floor_source": "zero", "cap_source": "one"}
+    tasks = [row.task for row in PROTOCOLS["standard"].budgets if row.task.startswith("gym")]
+    assert len(tasks) == 8
+    records = [
+        make_record(name, task, "standard", scores, normalisation=bounds)
+        for task in tasks
+        for name, scores in (("ppo", (0.5, 0.6, 0.7)), ("sac", (0.3, 0.3, 0.3, 0.4, 0.2)))
+    ]
+    return text_of(protocol_page(Context("standard", tuple(records))), "standard.md")
+
+
+def test_many_tasks_have_their_leaderboard_first():
+    page = headline_page()
+    assert "No headline" not in page
+    assert page.index("| rank |") < page.index("Mean return per task:")
+    rows = cells(page, "gymnasium")
+    assert [rows[name]["status"] for name in ("ppo", "sac")] == ["low n", "ranked"]
+    assert rows["sac"]["runs x tasks"] == "5 x 8"
+    scores = column(page, "gymnasium", "ppo", table=1)
+    assert scores["[gymnasium/Acrobot-v1](standard/gymnasium/Acrobot-v1.md)"] == "0.600"
+
+
+def test_a_diverged_seed_shows_in_cell_row_and_counts_and_lowers_the_aggregate():
+    records = quick_records("ppo", "sac")
+    before = quick_page(records)
+    records[0] = quick_record("ppo", CARTPOLE, statuses=ONE_DIVERGED)
+    after = quick_page(records)
+
+    score = column(after, "All families", "CartPole")["ppo"]
+    assert score.startswith("320.5 [")  # (380 + 390 + 400 + 410 + floor 22.69) / 5
+    assert score.endswith("], 1 of 5 diverged")
+    rows = [cells(page, "All families", table=1)["ppo"] for page in (before, after)]
+    assert [row["runs x tasks"] for row in rows] == ["5 x 4", "5 x 4, 1 diverged"]
+    assert [row["mean"] for row in rows] == ["0.74", "0.70"]
+    gaps = [float(row["optimality gap"].split()[0]) for row in rows]
+    assert gaps[0] < gaps[1]
+    failed = cells(after, "Failed runs")["ppo"]
+    assert (failed["status"], failed["seed"]) == ("diverged", "4")
+    assert failed["reason"] == "diverged at step 22500: loss"
+    assert "None." in before.split("## Failed runs")[1]
+
+
+def test_the_index_counts_failed_runs(results: Path, out: Path):
+    save(quick_record("dqn", CARTPOLE, statuses=ONE_DIVERGED), results)
+    write_reports(results, out)
+    text = out.joinpath("README.md").read_text()
+    row = cells(text, "Reports")["[quick](quick.md)"]
+    assert (row["records"], row["runs"], row["failed runs"]) == ("4", "20", "1")
+    assert cells(text, "Cells of quick")["dqn"]["gymnasium"] == "partial: 1 of 2 tasks, 1 diverged"
+
+
+def test_a_partial_row_is_not_ranked_and_has_bounds():
+    page = quick_page([*quick_records("ppo", "sac"), quick_record("td3", CARTPOLE)])
+    assert "td3" not in cells(page, "All families", table=1)
+    row = cells(page, "All families", table=2)["td3"]
+    assert row["tasks"] == "partial: 1 of 4 tasks"
+    assert row["lacks"] == "; ".join(f"{task} (not run)" for task in QUICK[1:])
+    assert row["mean"] == "[0.20, 0.95]"
+    assert column(page, "All families", "Pendulum")["td3"] == "—"
+
+
+def test_a_crashed_seed_makes_a_row_incomplete():
+    crashed = ["ok", "ok", "crashed", "ok", "ok"]
+    records = [*quick_records("ppo", "sac")[1:], quick_record("ppo", CARTPOLE, statuses=crashed)]
+    page = quick_page(records)
+    row = cells(page, "All families", table=2)["ppo"]
+    assert row["lacks"] == "gymnasium/CartPole-v1 (1 of 5 crashed)"
+    assert column(page, "All families", "CartPole")["ppo"].endswith(", 1 of 5 crashed")
+
+
+def test_other_keys_are_never_ranked_together():
+    records = [*quick_records("ppo", "sac", "td3")]
+    for place in range(8, 12):
+        key = dict(records[place].key) | {"engine": "other"}
+        records[place] = replace(records[place], key=key)
+    first, second = quick_page(records).split("## Other conditions: engine\n")
+    assert set(cells(first, "All families", table=1)) == {"ppo", "sac"}
+    assert set(cells(second, "All families", table=1)) == {"td3"}
+    assert "4 records that may not stand beside those above, because of other engine" in second
+
+
+def test_two_seeds_show_raw_scores_and_no_aggregate():
+    records = [*quick_records("ppo")]
+    records += [quick_record("sac", task, scores=[SCORES[task]] * 2) for task in QUICK]
+    page = quick_page(records)
+    assert column(page, "All families", "CartPole")["sac"] == "raw: 400.0, 400.0"
+    row = cells(page, "All families", table=1)["sac"]
+    assert (row["rank"], row["IQM"], row["mean"], row["status"]) == ("—", "—", "—", "raw only")
+
+
+def test_adapted_methods_are_marked():
+    records = quick_records("dqn")
+    records[1] = replace(records[1], fit="adapted", adapter="Tavakoli 2018")
+    page = quick_page(records)
+    assert cells(page, "All families", table=1)["dqn"]["method"] == "adapted on 1 of 4"
+    task = text_of(
+        task_page(Context("quick", tuple(records)), PENDULUM), "quick/gymnasium/Pendulum-v1.md"
+    )
+    assert cells(task, "Pendulum-v1")["dqn"]["method"] == "adapted (Tavakoli 2018)"
+
+
+def test_stale_records_are_marked():
+    records = tuple(quick_records("ppo", "sac"))
+    present = {"ppo": records[0].source_hash, "sac": "0" * 64}
+    rows = cells(quick_page(records, source_hashes=present), "All families", table=1)
+    assert {name: row["status"] for name, row in rows.items()} == {
+        "ppo": "ranked",
+        "sac": "ranked, stale",
+    }
+
+
+def test_protocols_that_are_not_ranked_have_no_ranks():
+    records = [make_record(name, CARTPOLE, "bank", [400.0] * 30) for name in ("ppo", "sac")]
+    page = text_of(protocol_page(Context("bank", tuple(records))), "bank.md")
+    assert "Nothing is ranked here." in page
+    assert "| rank |" not in page
+    assert column(page, "gymnasium", "CartPole")["ppo"] == "400.0 [400.0, 400.0]"
+
+
+def test_the_task_page_holds_every_run():
+    records = (
+        quick_record("ppo", CARTPOLE, statuses=ONE_DIVERGED),
+        quick_record("sac", CARTPOLE),
+    )
+    page = text_of(task_page(Context("quick", records), CARTPOLE), "quick/gymnasium/CartPole-v1.md")
+    runs = [
+        line.split(" | ")
+        for line in page.split("## Every run")[1].splitlines()
+        if "0123456789" in line
+    ]
+    assert [(run[0], run[1], run[2], run[3]) for run in runs[:5]] == [
+        ("| ppo", "ok", "0", "380.0"),
+        ("| ppo", "ok", "1", "390.0"),
+        ("| ppo", "ok", "2", "400.0"),
+        ("| ppo", "ok", "3", "410.0"),
+        ("| ppo", "diverged", "4", "22.7"),
+    ]
+    assert runs[0][4:] == [
+        "0.75",
+        "50,000",
+        "50,000",
+        "5,000",
+        "60.0 s",
+        "60.0 s",
+        "300 MB",
+        "H1",
+        "0123456789 |",
+    ]
+    assert runs[4][5] == "22,500"
+    assert len(runs) == 10
+    assert "Floor 22.69 (random policy, 200 episodes), cap 500.0 (step limit)." in page
+    assert "gymnasium 1.4.0, numpy 2.4.0, python 3.11.9, torch 2.13.0" in page
+    assert "- H1: test processor, 2 cores, 1 thread, 5 seeds together" in page
+
+
+def test_unseen_levels_are_the_score_and_training_levels_a_column():
+    record = make_record("ppo", "procgen/coinrun", splits=("test-levels", "train-levels"))
+    page = text_of(task_page(Context("quick", (record,)), record.task), "quick/procgen/coinrun.md")
+    row = cells(page, "coinrun")["ppo"]
+    assert row["mean return"].startswith("300.0 [")
+    assert row["on training levels"] == "301.0"
+    assert row["normalised"] == "—"
+    assert "No floor and cap are known" in page
+
+
+def test_tasks_outside_the_protocol_have_a_page_and_no_rank():
+    record = make_record("ppo", "gymnasium/Taxi-v3")
+    page = quick_page([*quick_records("ppo"), record])
+    assert "In no table above: [gymnasium/Taxi-v3](quick/gymnasium/Taxi-v3.md)." in page
+
+
+def test_the_validation_page_shows_ours_beside_the_published_range():
+    records = (
+        make_record("sac", CHEETAH, "validation", (5000.0, 5100.0, 5200.0, 5300.0, 5400.0)),
+        make_record("ppo", CHEETAH, "validation", (100.0, 110.0, 120.0, 130.0, 140.0)),
+        make_record("random", CARTPOLE, "validation", (20.0, 21.0, 22.0, 23.0, 24.0)),
+    )
+    page = text_of(protocol_page(Context("validation", records)), "validation.md")
+    ours = cells(page, "[mujoco/HalfCheetah-v5](validation/mujoco/HalfCheetah-v5.md)")
+    assert ours["sac"]["against the published"] == "inside"
+    assert ours["sac"]["published range"] == "3864 to 6515 (3 scores)"
+    assert ours["sac"]["every seed"] == "5000, 5100, 5200, 5300, 5400"
+    assert ours["ppo"]["against the published"] == "below"
+    assert ours["ppo"]["agent steps"] == "300k"
+    published = page.split("| published | source |")[1]
+    assert published.count("| ○ sac |") == 3
+    assert "| ○ sac | DAVIAN-Robotics/SimbaV2 results/baseline/sac.csv |" in published
+    random = cells(page, "[gymnasium/CartPole-v1](validation/gymnasium/CartPole-v1.md)")["random"]
+    assert (random["against the published"], random["published range"]) == ("—", "—")
+    assert "| rank |" not in page
+
+
+def test_published_scores_are_means_over_seeds_with_their_source():
+    scores = published_scores()
+    assert len(scores) > 100
+    assert min(one.seeds for one in scores) >= 3
+    assert all(one.source and one.metric for one in scores)
+    assert not any("max" in one.metric for one in scores)
+    known = {row.task for name in ("quick", "validation") for row in PROTOCOLS[name].budgets}
+    assert {one.task for one in scores} <= known
+
+
+def test_a_hostile_name_stays_text():
+    record = replace(
+        quick_record("ppo", CARTPOLE),
+        algorithm=HOSTILE,
+        task=f"gymnasium/{HOSTILE}",
+        engine=HOSTILE,
+        evaluation=HOSTILE,
+        fit="adapted",
+        adapter=HOSTILE,
+        task_info={HOSTILE: HOSTILE},
+        versions={HOSTILE: HOSTILE},
+    )
+    runs = [replace(run, status="diverged", reason=HOSTILE, device=HOSTILE) for run in record.runs]
+    runs = [replace(run, machine={"cpu": HOSTILE, "gpu": HOSTILE}, commit=HOSTILE) for run in runs]
+    record = replace(record, runs=tuple(runs))
+    context = Context("quick", (record,), frozenset([HOSTILE]))
+    files = protocol_page(context) | task_page(context, record.task)
+    assert all(re.fullmatch(r"[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)*", path) for path in files)
+    assert not any(part in ("..", ".") for path in files for part in path.split("/"))
+    for path in [path for path in files if path.endswith(".md")]:
+        text = text_of(files, path)
+        body = text.split("\n", 1)[1]
+        assert "<b>" not in body
+        assert "</td>" not in body
+        assert "\n# top" not in body
+        assert not re.search(r"(?<!\\)\]\(http", body)
+        assert "http://" not in body
+        rows = [line for line in body.splitlines() if line.startswith("|")]
+        tables = re.findall(r"(?:^\|.*\n)+", body, flags=re.MULTILINE)
+        assert rows
+        for lines in map(str.splitlines, tables):
+            assert len({len(re.findall(r"(?<!\\)\|", line)) for line in lines}) == 1
+
+
+def test_the_console_table_sums_up_a_bench():
+    records = [
+        quick_record("ppo", CARTPOLE),
+        quick_record("dqn", CARTPOLE, statuses=ONE_DIVERGED),
+        quick_record("ppo", PENDULUM, scores=[-300.0, -310.0]),
+    ]
+    console = Console(width=200, file=io.StringIO())
+    console.print(render_console(records))
+    lines = [re.split(r"\s{2,}", line.strip()) for line in console.file.getvalue().splitlines()]
+    assert lines[0] == [
+        "task",
+        "algorithm",
+        "score [95 %]",
+        "normalised",
+        "seeds",
+        "steps",
+        "minutes",
+    ]
+    assert [line[:2] + line[4:] for line in lines[2:5]] == [
+        [CARTPOLE, "dqn", "5 of 5, 1 diverged", "50k", "1.0"],
+        [CARTPOLE, "ppo", "5 of 5", "50k", "1.0"],
+        [PENDULUM, "ppo", "2 of 5", "20k", "1.0"],
+    ]
+    assert lines[3][2:4] == ["400.0 [380.5, 419.5]", "0.79 [0.75, 0.83]"]
+    assert lines[4][2:4] == ["-305.0", "0.86"]
+
+
+def test_the_console_table_takes_names_as_text():
+    record = replace(quick_record("ppo", CARTPOLE), algorithm="[red]x[/red]\x1b[31m")
+    console = Console(width=200, file=io.StringIO())
+    console.print(render_console([record]))
+    assert "[red]x[/red]?[31m" in console.file.getvalue()
+
+
+def test_a_record_from_another_machine_gives_the_same_page(
+    tmp_path: Path, results: Path, out: Path
+):
+    moved = tmp_path / "somewhere else" / "copy"
+    moved.parent.mkdir()
+    write_reports(results, out)
+    results.rename(moved)
+    write_reports(moved, tmp_path / "other")
+    assert snapshot(tmp_path / "other") == snapshot(out)
