@@ -6,18 +6,21 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from suite.registry import algorithm_names, engine_for, find_task, load_algorithm
+from torch import Tensor
 
 from suite.configs import plain_config, resolve_config
 from suite.envs.lanes import Lanes
 from suite.interface import to_numpy, to_tensors
 from suite.protocols import Protocol
+from suite.registry import algorithm_names, engine_for, find_task, load_algorithm
 from suite.runner import Work
 from suite.spaces import Spaces
 from suite.steps import Transition
 from suite.streams import Streams
 
 torch.set_num_threads(1)  # networks this small only lose time to threads
+
+CPU = torch.device("cpu")
 
 ALGORITHMS = algorithm_names()
 """Whatever the registry finds: a new file in ``baselines/`` is tested without being listed here."""
@@ -70,12 +73,12 @@ def make_agent(
 
 
 class Training:
-    """The runner's inner loop without its book-keeping: for worlds that no family lists."""
+    """The runner's inner loop without its book-keeping, to look at an agent between its steps."""
 
     def __init__(self, agent: Any, lanes: Lanes) -> None:
         self.agent, self.lanes = agent, lanes
-        self.device = torch.device("cpu")
-        self.obs = to_tensors(lanes.reset(), self.device)
+        self.actions: list[Tensor] = []
+        self.obs = to_tensors(lanes.reset(), CPU)
         self.first = torch.ones(lanes.shape, dtype=torch.bool)
         self.carry = agent.initial(lanes.shape[1])
 
@@ -83,13 +86,14 @@ class Training:
         """Play and learn for ``steps`` steps per seed."""
         for _ in range(0, steps, self.lanes.shape[1]):
             self.carry, action, extras = self.agent.act(self.carry, self.obs, self.first, True)
+            self.actions.append(action)
             step = self.lanes.step(to_numpy(action, self.lanes.spaces.action))
             terminated = torch.from_numpy(step.terminated)
             truncated = torch.from_numpy(step.truncated)
             reward = torch.from_numpy(step.reward)
-            next_obs = to_tensors(step.next_obs, self.device)
+            next_obs = to_tensors(step.next_obs, CPU)
             self.agent.observe(
                 Transition(self.obs, action, reward, next_obs, terminated, truncated, extras)
             )
-            self.obs = to_tensors(step.obs, self.device)
+            self.obs = to_tensors(step.obs, CPU)
             self.first = terminated | truncated

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from agents_support import ALGORITHMS, make_protocol, make_work
+from agents_support import ALGORITHMS, CPU, make_protocol, make_work
 from torch import Tensor
 
 from baselines.agent import Algorithm, Metrics, Setting
@@ -24,7 +24,6 @@ from suite.steps import Carry, LaneStep, Observation, Transition
 from suite.tasks import Engine, Task
 
 EPISODE_STEPS = 3
-CPU = torch.device("cpu")
 
 
 class CountingLanes(Lanes):
@@ -321,9 +320,7 @@ def test_the_ledger_only_grows(world: World) -> None:
         assert seed.ledger[-1].peak_memory_mb > 0
 
 
-def test_training_time_leaves_evaluation_out(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_training_time_leaves_evaluation_out(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
 
     def trouble(lanes: CountingLanes, step: LaneStep) -> LaneStep:

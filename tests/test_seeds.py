@@ -275,6 +275,15 @@ def test_a_seed_with_poisoned_parameters_leaves_the_others_bitwise_unchanged(
     assert " is not finite at step " in poisoned.outcome.runs[1].reason
 
 
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_a_seed_whose_lane_raises_leaves_the_others_bitwise_unchanged(algorithm: str) -> None:
+    clean = train(algorithm, "probes/identity-vector", (0, 1, 2))
+    crashed = train(algorithm, "probes/crash", (0, 1, 2))
+    assert_others_unchanged(clean, crashed)
+    failed = crashed.outcome.runs[1]
+    assert (failed.status, failed.reason) == ("crashed", "RuntimeError: lane 0 broke at step 3")
+
+
 # No randomness but the streams
 
 
@@ -291,9 +300,7 @@ def scramble(seed: int) -> None:
 
 @pytest.mark.parametrize("task", TASKS)
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
-def test_global_generators_are_neither_read_nor_moved(
-    algorithm: str, task: str, spy: Spy
-) -> None:
+def test_global_generators_are_neither_read_nor_moved(algorithm: str, task: str, spy: Spy) -> None:
     results = []
     for seed in (1, 2):
         scramble(seed)

@@ -36,13 +36,14 @@ class _Tanh(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
         y = torch.sigmoid(x + x).mul_(2).sub_(1)
-        ctx.save_for_backward(y)
+        if ctx is not None:
+            ctx.save_for_backward(y)
         return y
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Tensor:
         (y,) = ctx.saved_tensors
-        return grad * (1 - y * y)
+        return torch.ops.aten.tanh_backward(grad, y)
 
 
 class _NarrowLinear(torch.autograd.Function):
@@ -54,7 +55,8 @@ class _NarrowLinear(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        ctx.save_for_backward(x, weight)
+        if ctx is not None:
+            ctx.save_for_backward(x, weight)
         return torch.baddbmm(bias, x, weight.mT.contiguous().mT)
 
     @staticmethod
@@ -63,7 +65,18 @@ class _NarrowLinear(torch.autograd.Function):
         return torch.bmm(grad, weight.mT), torch.bmm(grad.mT, x).mT, grad.sum(1, keepdim=True)
 
 
-ACTIVATIONS: Mapping[str, Callable[[Tensor], Tensor]] = {"tanh": _Tanh.apply, "relu": torch.relu}
+def _call(function: type[torch.autograd.Function], *inputs: Tensor) -> Tensor:
+    """Apply a function of ours; without gradients, skip what autograd adds to its cost."""
+    if torch.is_grad_enabled():
+        return cast(Tensor, function.apply(*inputs))
+    return cast(Tensor, function.forward(None, *inputs))
+
+
+def _tanh(x: Tensor) -> Tensor:
+    return _call(_Tanh, x)
+
+
+ACTIVATIONS: Mapping[str, Callable[[Tensor], Tensor]] = {"tanh": _tanh, "relu": torch.relu}
 
 
 class Linear(nn.Module):
@@ -92,7 +105,7 @@ class Linear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         if self.weight.shape[2] <= NARROW:
-            return _NarrowLinear.apply(x, self.weight, self.bias)
+            return _call(_NarrowLinear, x, self.weight, self.bias)
         return torch.baddbmm(self.bias, x, self.weight)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 
@@ -36,10 +35,14 @@ def generalised_advantage(
     shapes = {x.shape for x in (reward, value, next_value, terminated, truncated)}
     if len(shapes) != 1:
         raise ValueError(f"shapes differ: {sorted(map(tuple, shapes))}")
-    error = reward + discount * next_value.masked_fill(terminated, 0.0) - value
-    decay = discount * trace * (~(terminated | truncated)).to(error.dtype)
-    advantages = torch.empty_like(error)
-    running = torch.zeros_like(error[:, 0])
-    for t in range(error.shape[1] - 1, -1, -1):
-        running = torch.addcmul(error[:, t], decay[:, t], running, out=advantages[:, t])
+    advantages = reward + discount * next_value.masked_fill(terminated, 0.0) - value
+    decay = discount * trace * (~(terminated | truncated)).to(advantages.dtype)
+    # A_t = error_t + decay_t A_{t+1}, for all t at once: after the pass with a given reach, each
+    # entry holds its own error and the decayed ones of that many following steps.
+    reach = 1
+    while reach < reward.shape[1]:
+        advantages[:, :-reach] += decay[:, :-reach] * advantages[:, reach:]
+        decay[:, :-reach] *= decay[:, reach:].clone()
+        decay[:, -reach:] = 0
+        reach *= 2
     return advantages

@@ -44,7 +44,8 @@ def _rules(draft: Draft) -> list[str]:
     text = [f"{purpose}{draft.link('All protocols', INDEX)}.", source_line(context.records)]
     if protocol:
         text.append(
-            f"Version {protocol.version} (`{protocol_hash(protocol)}`): {plural(len(protocol.seeds), 'seed')}, "
+            f"Version {protocol.version} (`{protocol_hash(protocol)}`): "
+            f"{plural(len(protocol.seeds), 'seed')}, "
             f"{plural(protocol.evaluations, 'evaluation')} of "
             f"{plural(protocol.episodes, 'episode')}. The score of a run is its mean return over "
             f"the evaluation episodes of the last {100 * protocol.window:g} % of its budget; "
