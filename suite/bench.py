@@ -47,6 +47,9 @@ ATTEMPTS = 3
 LEAST_FREE_BYTES = 64 * 2**20
 """On the disks of results and live state, before anything is trained."""
 
+PRELOAD = ("suite.runner", "envpool")
+"""Modules that most jobs need, that are slow to import, and that start no threads of their own."""
+
 _POLL_SECONDS = 1.0
 _STORAGE_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO}
 

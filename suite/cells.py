@@ -259,8 +259,6 @@ def _cell(
     entry = load_algorithm(algorithm)
     engine = engine_for(task, request.engine)
     config = resolve_config(entry, task.id, protocol.name, request.preset, request.overrides)
-    if config.lanes < 1:
-        raise ValueError(f"--set lanes={config.lanes}: at least 1")
     rollout = getattr(config, "rollout_steps", 1) * config.lanes
     if steps < rollout:
         raise ValueError(

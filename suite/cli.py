@@ -131,14 +131,14 @@ def bench(
     With --steps, --set, --preset or another engine than the default one it is a trial: its records
     go to results/trial/ and never into a leaderboard.
     """
-    from suite.bench import Bench, StorageError
+    from suite.bench import PRELOAD, Bench, StorageError
     from suite.console import make_display
     from suite.executors import make_executor
     from suite.reports import render_console
     from suite.summary import summarise
 
     try:
-        workers = make_executor(executor, jobs)
+        workers = make_executor(executor, jobs, PRELOAD)
     except ValueError as error:
         raise Mistake(str(error)) from error
     cells, lacking = _cells(

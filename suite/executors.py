@@ -1,8 +1,8 @@
 """Executors: where the work of a bench runs. ``local`` gives every job a process of its own.
 
 A process per job keeps memory figures apart, lets a job that dies take nothing else with it, and
-lets an interrupted bench end at once. Workers are forked from a server that has imported torch and
-nothing that starts threads, so that starting one takes a moment rather than seconds.
+lets an interrupted bench end at once. Workers are forked from a server that has imported what is
+slow to import, so that starting one takes a moment rather than seconds.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import os
 import signal
 import threading
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerProcess
@@ -92,10 +92,10 @@ class _Worker:
 class Local:
     """Processes on this machine."""
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, preload: Sequence[str] = ()) -> None:
         self.limit = limit
         self._context = multiprocessing.get_context("forkserver")
-        self._context.set_forkserver_preload(["suite.runner"])
+        self._context.set_forkserver_preload(list(preload))
         self._waiting: deque[Job] = deque()
         self._workers: dict[Connection, _Worker] = {}
 
@@ -142,11 +142,19 @@ class Local:
         return event
 
 
-EXECUTORS: Mapping[str, Callable[[int], Executor]] = MappingProxyType({"local": Local})
+EXECUTORS: Mapping[str, Callable[[int, Sequence[str]], Executor]] = MappingProxyType(
+    {"local": Local}
+)
 
 
-def make_executor(name: str, jobs: int) -> Executor:
-    """Make an executor that runs so many jobs side by side.
+def make_executor(name: str, jobs: int, preload: Sequence[str] = ()) -> Executor:
+    """Make an executor.
+
+    Args:
+        name: one of ``EXECUTORS``.
+        jobs: how many to run side by side.
+        preload: modules to import once for all jobs, none of which may start threads; one that
+            cannot be imported is passed over.
 
     Raises:
         ValueError: the name is unknown (the nearest ones given), or ``jobs`` out of bounds.
@@ -155,7 +163,7 @@ def make_executor(name: str, jobs: int) -> Executor:
         raise ValueError(f"unknown executor {name!r}; nearest: {', '.join(EXECUTORS)}")
     if not 1 <= jobs <= MAX_JOBS:
         raise ValueError(f"--jobs must be in 1..{MAX_JOBS}, not {jobs}")
-    return EXECUTORS[name](jobs)
+    return EXECUTORS[name](jobs, preload)
 
 
 def _work(job: Job, sender: Connection) -> None:

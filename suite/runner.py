@@ -135,7 +135,7 @@ class Runner:
         self.segment = 0
         self.evaluations = 0
         self.started = _now()
-        self.wall = self.cpu = self.total_wall = 0.0
+        self.wall = self.cpu = 0.0
         self._last_report = 0.0
 
         streams = Streams(work.seeds, self.device)

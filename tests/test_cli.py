@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -66,7 +67,7 @@ WRONG = {
     "no seeds": (("bench", *PAIR, "--seeds", "0"), ["must be in 1.."]),
     "seeds above the range": (("bench", *PAIR, "--seeds", "10001"), ["10000"]),
     "no jobs": (("bench", *PAIR, "--jobs", "0"), ["--jobs must be in 1.."]),
-    "no lanes": (("bench", *PAIR, "--set", "lanes=0"), ["lanes=0", "at least 1"]),
+    "no lanes": (("bench", *PAIR, "--set", "lanes=0"), ["lanes", "at least 1"]),
     "config that does not fit": (("bench", *PAIR, "--set", "minibatch_size=7"), ["divide", "1024"]),
     "task without a budget": (
         ("bench", "ppo", "gymnasium/Acrobot-v1"),
@@ -229,8 +230,6 @@ def test_bench_leaves_a_damaged_record_alone_and_fails(
 def test_stale_record_is_marked_by_list(folder: Path, capsys: pytest.CaptureFixture[str]):
     suite("bench", *PAIR, "--protocol", "smoke")
     path = folder / "results/smoke/gymnasium/CartPole-v1/ppo.json"
-    from dataclasses import replace
-
     save(replace(load(path), source_hash="0" * 64), folder / "results")
     capsys.readouterr()
     suite("list", "--protocol", "smoke", "--json")
@@ -251,21 +250,30 @@ def test_results_that_cannot_be_written_are_noticed_before_training(
     assert capsys.readouterr().err == "suite: cannot write to results: File exists\n"
 
 
+SLOW_TRIAL = (
+    *("bench", *PAIR, "--protocol", "smoke", "--steps", "6000", "--seeds", "1"),
+    *("--set", "lanes=1 rollout_steps=100 minibatch_size=100 epochs=2"),
+)
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The CSV of a trial that was not interrupted."""
+    folder = tmp_path_factory.mktemp("uninterrupted")
+    assert suite(*SLOW_TRIAL, "--results", str(folder / "a"), "--runs", str(folder / "b")) == 0
+    (path,) = folder.glob("a/trial/*/gymnasium/CartPole-v1/ppo.csv")
+    return path
+
+
 @pytest.mark.parametrize(
     ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)]
 )
 def test_stopped_bench_ends_with_the_bytes_of_an_uninterrupted_one(
-    folder: Path, number: signal.Signals, code: int
+    folder: Path, uninterrupted: Path, number: signal.Signals, code: int
 ):
-    bench = ("bench", *PAIR, "--protocol", "smoke", "--steps", "20000", "--seeds", "1")
-    bench = (*bench, "--set", "lanes=1 rollout_steps=100 minibatch_size=100 epochs=2")
-    assert suite(*bench, "--results", "whole") == 0
-    (whole,) = folder.glob("whole/trial/*/gymnasium/CartPole-v1/ppo.csv")
-
-    process = start(*bench, cwd=folder)
-    checkpoints = folder / "runs"
-    end = time.monotonic() + 60
-    while not list(checkpoints.glob("results-*/**/checkpoint.pt")) and time.monotonic() < end:
+    process = start(*SLOW_TRIAL, cwd=folder)
+    while not list(folder.glob("runs/**/checkpoint.pt")):
+        assert process.poll() is None, "it ended before it could be stopped"
         time.sleep(0.01)
     process.send_signal(number)
     _, errors = process.communicate(timeout=60)
@@ -273,11 +281,12 @@ def test_stopped_bench_ends_with_the_bytes_of_an_uninterrupted_one(
     assert code < 0 or "the same command goes on" in errors
     assert not list(folder.glob("results/trial/*/gymnasium/CartPole-v1/ppo.*"))
 
-    assert suite(*bench) == 0
+    assert suite(*SLOW_TRIAL) == 0
     (resumed,) = folder.glob("results/trial/*/gymnasium/CartPole-v1/ppo.csv")
-    assert resumed.read_bytes() == whole.read_bytes()
-    one, other = (load(path.with_suffix(".json")).runs[0] for path in (whole, resumed))
+    assert resumed.read_bytes() == uninterrupted.read_bytes()
+    one, other = (load(path.with_suffix(".json")).runs[0] for path in (uninterrupted, resumed))
     assert one.digest == other.digest
+    assert one.started != other.started
 
 
 def test_two_benches_at_once_do_the_work_once(folder: Path):

@@ -353,6 +353,13 @@ def test_nested_observations_become_a_dictionary_of_leaves():
     assert second.reward.tolist() == [[-1.0, 1.0]]
 
 
+def test_a_leaf_that_is_alone_is_called_observation():
+    space = upstream.Dict({"outer": upstream.Dict({"inner": upstream.Discrete(3)})})
+    leaves = read_observation_space(space)
+    assert list(leaves) == ["observation"]
+    assert leaves["observation"].read({"outer": {"inner": 2}}) == 2
+
+
 def test_bounds_beyond_float32_become_infinite():
     speed = read_observation_space(Nested.observation_space)["body.speed"].space
     assert isinstance(speed, Box)
@@ -369,11 +376,15 @@ def test_spaces_that_no_algorithm_reads_are_refused(space: gymnasium.Space[Any])
 
 
 class Fragile(gymnasium.Env):
-    """Raises at a given moment if its seed is 3; otherwise counts, and ends after 4 steps."""
+    """Raises at a given moment if its seed is 3; otherwise counts, and ends after 4 steps.
+
+    Once it has raised, it must be left alone.
+    """
 
     observation_space = upstream.Box(0, 10, (1,), np.float32)
     action_space = upstream.Discrete(2)
     breaks_at: ClassVar[str] = "step"
+    is_broken = False
 
     def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Any, dict[str, Any]]:
         super().reset(seed=seed)
@@ -381,14 +392,20 @@ class Fragile(gymnasium.Env):
         self.is_faulty = seed == 3 if seed is not None else self.is_faulty
         moment = "first reset" if seed is not None else "reset"
         if self.is_faulty and self.breaks_at == moment:
-            raise RuntimeError("broken glass")
+            self._break()
         return np.array([1], np.float32), {}
 
     def step(self, action: int) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         self.steps += 1
-        if self.is_faulty and self.breaks_at == "step" and self.steps == 2:
-            raise RuntimeError("broken glass")
+        if self.is_broken or (self.is_faulty and self.breaks_at == "step" and self.steps == 2):
+            self._break()
         return np.array([1 + self.steps], np.float32), 1.0, self.steps == 4, False, {}
+
+    def _break(self) -> None:
+        if self.is_broken:
+            raise AssertionError("touched again")
+        self.is_broken = True
+        raise RuntimeError("broken glass")
 
 
 @pytest.mark.parametrize(("moment", "healthy"), [("first reset", 0), ("step", 1), ("reset", 3)])

@@ -29,7 +29,21 @@ ENVIRONMENT_PACKAGES = {
     "procgen",
 }
 BASELINES_MAY_IMPORT = {"suite.spaces", "suite.steps", "suite.streams"}
-PURE_MODULES = ("figures", "protocols", "records", "reports", "scores", "statistics")
+PURE_MODULES = (
+    "figures",
+    "leaderboard",
+    "markdown",
+    "pages.protocol",
+    "pages.task",
+    "pages.validation",
+    "protocols",
+    "ranking",
+    "record_format",
+    "records",
+    "reports",
+    "scores",
+    "statistics",
+)
 """What works on result files alone, on a machine without torch or any environment."""
 
 SEEDED_NUMPY = {

@@ -101,8 +101,8 @@ class Result:
         return [e.return_ for e in self.outcome.episodes if e.seed == seed]
 
 
-def train(algorithm: str, task: str, seeds: tuple[int, ...]) -> Result:
-    work = make_work(algorithm, task, STEPS, seeds, segments=2, evaluations=1)
+def train(algorithm: str, task: str, seeds: tuple[int, ...], evaluations: int = 1) -> Result:
+    work = make_work(algorithm, task, STEPS, seeds, segments=2, evaluations=evaluations)
     running = Runner(work, lambda progress: None)
     running.train()
     return Result(running.outcome(), running.agent.parameters())
@@ -192,6 +192,17 @@ def test_seeds_differ_in_environment_resets(task: str, spy: Spy) -> None:
         for leaf in obs.values():
             assert_rows_differ(leaf)
             assert len(np.unique(leaf[..., 0])) == leaf[..., 0].size  # and so do their lanes
+
+
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_evaluating_more_often_changes_no_training(algorithm: str, task: str, spy: Spy) -> None:
+    seldom = train(algorithm, task, (0, 1), evaluations=1)
+    actions = list(spy.actions)
+    spy.actions.clear()
+    often = train(algorithm, task, (0, 1), evaluations=3)
+    assert [run.digest for run in seldom.outcome.runs] == [run.digest for run in often.outcome.runs]
+    assert np.stack(actions).tobytes() == np.stack(spy.actions).tobytes()
 
 
 # One seed's numbers turn bad

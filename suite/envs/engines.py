@@ -73,10 +73,15 @@ def _start(values: Any) -> np.ndarray | None:
 
 
 def read_observation_space(space: gymnasium.Space[Any]) -> dict[str, Leaf]:
-    """Translate an observation space; nested names are joined with dots, tuples are numbered."""
-    if not isinstance(space, upstream.Dict | upstream.Tuple):
-        return {SINGLE_LEAF: read_space(space)}
-    return {".".join(map(str, leaf.path)): leaf for leaf in _leaves(space, ())}
+    """Translate an observation space into leaves by name.
+
+    Nested names are joined with dots, tuples are numbered, and a leaf that is alone is called
+    ``observation``.
+    """
+    leaves = list(_leaves(space, ()))
+    if len(leaves) == 1:
+        return {SINGLE_LEAF: leaves[0]}
+    return {".".join(map(str, leaf.path)): leaf for leaf in leaves}
 
 
 def _leaves(space: gymnasium.Space[Any], path: tuple[str | int, ...]) -> Iterator[Leaf]:
@@ -154,17 +159,16 @@ class EnvpoolLanes(Lanes):
                 name, num_envs=seeds.size, num_threads=threads, seed=seeds.ravel(), **options
             )
             self._leaves = read_observation_space(self._pool.observation_space)
-            self._action = read_space(self._pool.action_space)
-        self.spaces = _spaces(self._leaves, self._action, keeps_bounds)
+            action = read_space(self._pool.action_space)
+        assert action.start is None, f"actions of {name} start at {action.start}"
+        self.spaces = _spaces(self._leaves, action, keeps_bounds)
 
     def reset(self) -> dict[str, np.ndarray]:
         return self._per_seed(self._read(self._pool.reset()[0]))
 
     def step(self, action: np.ndarray) -> LaneStep:
-        sent = action.reshape(-1, *action.shape[2:])
-        if self._action.start is not None:
-            sent = sent + self._action.start
-        observation, reward, terminated, truncated, info = self._pool.step(sent)
+        flat = action.reshape(-1, *action.shape[2:])
+        observation, reward, terminated, truncated, info = self._pool.step(flat)
         if self._horizon is not None:
             truncated = (info["elapsed_step"] >= self._horizon) & ~terminated
         leaves = self._read(observation)

@@ -197,7 +197,7 @@ FAMILY = Family(
     tasks={task.name: task for task in _LISTED},
     engines=(
         Engine("envpool", ("envpool",), _make_envpool, supports=_agrees),
-        Engine("gymnasium", ("Box2D", "gymnasium"), _make_gymnasium),
+        Engine("gymnasium", ("gymnasium", "Box2D"), _make_gymnasium),
     ),
     install='pip install envpool "gymnasium[box2d]"',
     find=find,

@@ -151,7 +151,7 @@ FAMILY = Family(
     tasks={task.name: task for task in _TASKS},
     engines=(
         Engine("envpool", ("envpool",), _make_envpool),
-        Engine("gymnasium", ("mujoco", "gymnasium"), _make_gymnasium),
+        Engine("gymnasium", ("gymnasium", "mujoco"), _make_gymnasium),
     ),
     install='pip install envpool "gymnasium[mujoco]"',
 )
