@@ -99,8 +99,8 @@ _QUICK = Protocol(
     budgets=(
         Budget("gymnasium/CartPole-v1", 50_000),
         Budget("gymnasium/Pendulum-v1", 20_000),
-        Budget("mujoco/HalfCheetah-v5", 30_000),
-        Budget("mujoco/InvertedPendulum-v5", 20_000),
+        Budget("mujoco/HalfCheetah-v5", 20_000),
+        Budget("mujoco/InvertedPendulum-v5", 10_000),
     ),
     seeds=_first_seeds("reporting", 5),
     segments=10,

@@ -39,6 +39,9 @@ from suite.streams import Streams, lane_seeds
 REPORT_SECONDS = 0.5
 """Least time between two progress reports."""
 
+EVALUATION_BLOCKS = 2**32
+"""Blocks of random numbers set apart for each evaluation, more than any can use."""
+
 
 @dataclass(frozen=True)
 class Work:
@@ -138,11 +141,12 @@ class Runner:
         self.wall = self.cpu = 0.0
         self._last_report = 0.0
 
-        streams = Streams(work.seeds, self.device)
+        code_state()  # now, not at the end: the checkout may move on while this process runs
+        self.streams = Streams(work.seeds, self.device)
         probe = self._make_lanes("train", 0, self.lanes)
         probe.close()
         self.agent = algorithm.build(
-            probe.spaces, self.lanes, work.steps, streams, self.config
+            probe.spaces, self.lanes, work.steps, self.streams, self.config
         )
 
     def train(self) -> None:
@@ -229,6 +233,7 @@ class Runner:
                 self._check(f"{name} parameters", rows.cpu().numpy())
             width = evaluation_lanes(self.work.protocol.episodes)
             lanes = self._make_lanes("evaluation", self.evaluations, width)
+            self._restart_evaluation_streams()
             result = evaluate(self.agent, lanes, self.work.protocol.episodes, self.device)
             for row, reason in lanes.failures.items():
                 self._fail(row, "crashed", reason)
@@ -240,6 +245,18 @@ class Runner:
         self._last_report = time.monotonic()
         scores = tuple(s.score if s.status == "ok" else None for s in self.seeds)
         self.report(Progress(min(self.step, self.work.steps), self.work.steps, scores))
+
+    def _restart_evaluation_streams(self) -> None:
+        """Key the numbers of an evaluation by its index, not by how many earlier ones drew.
+
+        How many an evaluation draws is decided by its longest episode, whichever seed plays it.
+        """
+        cursors = self.streams.state_dict()
+        used = [name for name in cursors if name.startswith("evaluation/")]
+        for name in used:
+            cursors[name] = (self.evaluations * EVALUATION_BLOCKS, 0, cursors[name][2])
+        if used:
+            self.streams.load_state_dict(cursors)
 
     def _enter(self, seed: _Seed, step: int, returns: np.ndarray, lengths: np.ndarray) -> None:
         seed.score = float(returns.mean())

@@ -31,7 +31,7 @@ class LaneStep(NamedTuple):
     """What the lanes return for one action per lane (numpy, on the CPU)."""
 
     obs: dict[str, np.ndarray]
-    """``[S, E, ...]`` what to act on next: the first observation of a new episode where one ended."""
+    """``[S, E, ...]`` what to act on next; where an episode ended, the first one of a new one."""
     next_obs: dict[str, np.ndarray]
     """``[S, E, ...]`` the true outcome of the action; the same object as ``obs`` if none ended."""
     reward: np.ndarray

@@ -80,6 +80,7 @@ WRONG = {
     "empty name": (("bench", "ppo,", PAIR[1]), ["'ppo,'"]),
     "protocol of list": (("list", "--protocol", "quik"), ["quick"]),
     "plan": (("plan", "pppo", "all"), ["ppo"]),
+    "scores to report": (("report", "--scores", "no.csv"), ["no.csv cannot be read"]),
     "folder to report from": (("report", "--from", "nowhere"), ["'nowhere'"]),
     "peers that are not installed": (("perf",), ["make perf"]),
 }
@@ -200,6 +201,20 @@ def test_report_of_the_same_records_gives_the_same_bytes(
         pages.append({path.relative_to(folder / out): path.read_bytes() for path in found})
     assert pages[0] == pages[1]
     assert len(pages[0]) > 1
+
+
+def test_report_sums_up_anyones_scores_and_writes_nothing(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+):
+    rows = [f"mine,gymnasium/CartPole-v1,{seed},500" for seed in range(5)]
+    Path("scores.csv").write_text("\n".join(["algorithm,task,seed,score", *rows]))
+    assert suite("report", "--scores", "scores.csv", "--json") == 0
+    content = json.loads(capsys.readouterr().out)
+    assert content["normalised"] is True
+    assert content["algorithms"][0]["iqm"]["value"] == pytest.approx(477.31 / 452.31)
+    assert suite("report", "--scores", "scores.csv") == 0
+    assert "mine" in capsys.readouterr().out
+    assert [path.name for path in folder.iterdir()] == ["scores.csv"]
 
 
 def test_check_names_a_damaged_record_with_its_path_and_reason(

@@ -33,6 +33,7 @@ PURE_MODULES = (
     "figures",
     "leaderboard",
     "markdown",
+    "outside",
     "pages.protocol",
     "pages.task",
     "pages.validation",

@@ -1,0 +1,35 @@
+"""Predictions follow from the throughput in records."""
+
+from __future__ import annotations
+
+import factories
+import pytest
+from test_bench import make_cell
+
+from suite.planning import predict
+
+CELL = make_cell()
+"""50,000 steps of ppo on CartPole."""
+
+
+def test_time_grows_with_steps_and_seeds():
+    record = factories.make_record(wall_seconds=360.0)  # 5 seeds together, 50,000 steps
+    prediction = predict(CELL, 10, [record])
+    assert prediction is not None
+    assert prediction.hours == pytest.approx(0.2)
+    assert prediction.memory_mb == 300.0
+    assert prediction.basis == "ppo on gymnasium/CartPole-v1"
+
+
+def test_other_task_of_the_family_stands_in_for_a_task_without_records():
+    pendulum = factories.make_record(task="gymnasium/Pendulum-v1", wall_seconds=360.0)
+    cheetah = factories.make_record(task="mujoco/HalfCheetah-v5", wall_seconds=9999.0)
+    prediction = predict(CELL, 5, [cheetah, pendulum])
+    assert prediction is not None
+    assert prediction.basis == "ppo on gymnasium"
+    assert prediction.hours == pytest.approx(0.25)  # 50,000 steps at the cost of 20,000
+
+
+def test_without_records_of_the_algorithm_there_is_no_prediction():
+    others = [factories.make_record("sac"), factories.make_record(protocol="smoke")]
+    assert predict(CELL, 5, others) is None
