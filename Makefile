@@ -69,8 +69,8 @@ plan: .venv/.ready ## what such a bench would run, with hours and memory
 	@$(BIN)/suite plan $(BENCH_OPTIONS) -- "$$ALGO" "$$ENV"
 
 .PHONY: list
-list: .venv/.ready ## the matrix of algorithms and families, and how far each cell is
-	@$(BIN)/suite list $(call option,RESULTS,results)
+list: .venv/.ready ## the matrix of algorithms and families, and how far each cell is: [PROTOCOL=]
+	@$(BIN)/suite list $(call option,PROTOCOL,protocol) $(call option,RESULTS,results)
 
 .PHONY: report
 report: .venv/.ready ## regenerate reports/ from results/: [PROTOCOL=]

@@ -24,6 +24,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
+from typing import TypeGuard
 
 from filelock import FileLock, Timeout
 
@@ -178,7 +179,7 @@ class Bench:
                 for event in self.executor.wait(_POLL_SECONDS):
                     self._handle(event)
         except OSError as error:
-            if error.errno not in _STORAGE_ERRORS:
+            if not _is_about_storage(error):
                 raise
             raise _storage_error(self.results, error) from error
         finally:
@@ -337,10 +338,12 @@ def train(
     with FileLock(work.folder / "worker.lock"):
         try:
             return runner.run(work, report)
-        except OSError as error:
-            if error.errno not in _STORAGE_ERRORS:
+        except (OSError, RuntimeError) as error:
+            # torch raises a RuntimeError of its own while it handles the disk's error
+            cause = error if isinstance(error, OSError) else error.__context__
+            if not _is_about_storage(cause):
                 raise
-            return Unwritable(str(_storage_error(work.folder, error)))
+            return Unwritable(str(_storage_error(work.folder, cause)))
 
 
 def check_writable(folder: Path) -> None:
@@ -424,6 +427,10 @@ def _lost_run(cell: Cell, seed: int, reason: str) -> SeedRun:
         dirty=dirty,
         machine=machine(cell.device),
     )
+
+
+def _is_about_storage(error: BaseException | None) -> TypeGuard[OSError]:
+    return isinstance(error, OSError) and error.errno in _STORAGE_ERRORS
 
 
 def _storage_error(folder: Path, error: OSError) -> StorageError:

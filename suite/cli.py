@@ -8,7 +8,6 @@ signal. ``regress`` and ``reproduce`` have their own.
 from __future__ import annotations
 
 import json
-import math
 import signal
 import sys
 from collections.abc import Sequence
@@ -64,7 +63,7 @@ Live = Annotated[Path, typer.Option("--runs", metavar="FOLDER", help="Folder of 
 Stale = Annotated[bool, typer.Option("--stale", help="Run stale and crashed records again.")]
 Json = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
 
-RESULTS, LIVE = Path("results"), Path("runs")
+RESULTS, LIVE, REPORTS = Path("results"), Path("runs"), Path("reports")
 
 
 def _examples(*lines: str) -> str:
@@ -294,7 +293,13 @@ def list_matrix(
     return 0
 
 
-@app.command(epilog=_examples("suite report", "suite report --protocol quick --from /tmp/results"))
+@app.command(
+    epilog=_examples(
+        "suite report",
+        "suite report --protocol quick --from /tmp/results",
+        "suite report --scores mine.csv --scores theirs.csv --json",
+    )
+)
 def report(
     protocol: Annotated[
         str | None, typer.Option("--protocol", help="Only this one [default: all].")
@@ -302,15 +307,23 @@ def report(
     results: Annotated[
         Path, typer.Option("--from", "--results", metavar="FOLDER", help="Folder of records.")
     ] = RESULTS,
-    out: Annotated[Path, typer.Option("--to", metavar="FOLDER", help="Folder of reports.")] = Path(
-        "reports"
-    ),
+    out: Annotated[
+        Path, typer.Option("--to", metavar="FOLDER", help="Folder of reports.")
+    ] = REPORTS,
+    scores: Annotated[
+        list[Path] | None,
+        typer.Option("--scores", metavar="FILE.csv", help="Sum up these scores instead."),
+    ] = None,
     as_json: Json = False,
 ) -> int:
     """Regenerate the reports from the records.
 
-    The same records give the same bytes. Only files that an earlier report made are replaced.
+    The same records give the same bytes. Only files that an earlier report made are replaced. With
+    --scores it prints the statistics of anyone's scores instead: CSV files with the columns
+    algorithm,task,seed,score.
     """
+    if scores:
+        return _report_scores(scores, as_json)
     from dataclasses import asdict
 
     from suite.matrix import registry_matrix
@@ -471,6 +484,47 @@ def _cells(
     return [cell for cell in cells if not cell.missing_packages], lacking
 
 
+def _report_scores(paths: list[Path], as_json: bool) -> int:
+    from suite.matrix import listed_bounds
+    from suite.outside import aggregate, normalise_table, read_scores
+
+    try:
+        table = read_scores(paths)
+    except ValueError as error:
+        raise Mistake(str(error)) from error
+    bounds = listed_bounds()
+    known = all(task in bounds for own in table.values() for task in own)
+    rows = aggregate(normalise_table(table, bounds) if known else table)
+    if as_json:
+        _print_json({"normalised": known, "algorithms": [row.plain() for row in rows]})
+        return 0
+    _print_table(
+        ["algorithm", "runs", "tasks", "IQM [95 %]", "mean", "median", "optimality gap", "rank"],
+        [
+            [
+                row.algorithm,
+                _range(row.runs),
+                str(row.tasks) + (f", lacks {len(row.missing)}" if row.missing else ""),
+                *(
+                    _interval(interval)
+                    for interval in (row.iqm, row.mean, row.median, row.optimality_gap)
+                ),
+                _range(row.rank) if row.rank else "-",
+            ]
+            for row in rows
+        ],
+        note="normalised by the tasks' floors and caps"
+        if known
+        else "scores taken as they are: not every task is one of the suite's",
+    )
+    return 0
+
+
+def _range(ends: tuple[int, int]) -> str:
+    low, high = ends
+    return str(low) if low == high else f"{low}-{high}"
+
+
 def _what_lacks(cells: list[Cell]) -> str:
     families = {cell.task.family: cell for cell in cells}
     return "; ".join(
@@ -507,13 +561,10 @@ def _cell_text(value: object) -> str:
     return f"{value:,.2f}" if isinstance(value, float) else str(value)
 
 
-def _interval(interval: Interval | None, decimals: int = 1) -> str:
+def _interval(interval: Interval | None) -> str:
     if interval is None:
         return "-"
-    value = f"{interval.value:.{decimals}f}"
-    if math.isnan(interval.low):
-        return value
-    return f"{value} [{interval.low:.{decimals}f}, {interval.high:.{decimals}f}]"
+    return f"{interval.value:.3f} [{interval.low:.3f}, {interval.high:.3f}]"
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:

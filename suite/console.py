@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Protocol, Self
 
+from rich import progress as bars
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 
 from suite.bench import Advanced, Ended, Remark, Started, Update
 from suite.cells import Cell
+from suite.runner import Progress
 
 LINE_SECONDS = 30.0
 """Between two lines about the same cell where there is no terminal."""
@@ -27,12 +29,15 @@ class Meter:
     clock: Callable[[], float] = time.monotonic
     _steps: dict[int, int] = field(default_factory=dict)
     """How far each seed is."""
+    _scores: dict[int, float | None] = field(default_factory=dict)
+    """Mean return of each seed's latest evaluation; None if it failed."""
     _begin: tuple[float, int] | None = None
     """When the first news came, and the steps done by then: a resumed cell does not start at 0."""
 
-    def advance(self, seeds: tuple[int, ...], step: int) -> None:
-        """Take in that a group of seeds has reached a step."""
-        self._steps |= dict.fromkeys(seeds, step)
+    def advance(self, seeds: tuple[int, ...], progress: Progress) -> None:
+        """Take in how far a group of seeds is."""
+        self._steps |= dict.fromkeys(seeds, progress.step)
+        self._scores |= zip(seeds, progress.scores, strict=True)
         if self._begin is None:
             self._begin = (self.clock(), self.done)
 
@@ -52,11 +57,15 @@ class Meter:
 
     @property
     def text(self) -> str:
-        """Such as ``1,234 steps/s, 0:02:10 left``."""
-        if not self.speed:
-            return "-"
-        left = int((self.total - self.done) / self.speed)
-        return f"{self.speed:,.0f} steps/s, {duration(left)} left"
+        """Such as ``1,234 steps/s, 0:02:10 left, score 212.5``; the score is the seeds' mean."""
+        parts = []
+        if self.speed:
+            left = duration((self.total - self.done) / self.speed)
+            parts += [f"{self.speed:,.0f} steps/s", f"{left} left"]
+        scores = [score for score in self._scores.values() if score is not None]
+        if scores:
+            parts.append(f"score {statistics.fmean(scores):,.1f}")
+        return ", ".join(parts)
 
 
 class Display(Protocol):
@@ -85,16 +94,16 @@ class Bars:
 
     def __init__(self, console: Console, cells: int) -> None:
         self._console = console
-        self._bars = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[text]}"),
+        self._bars = bars.Progress(
+            bars.TextColumn("{task.description}"),
+            bars.BarColumn(),
+            bars.MofNCompleteColumn(),
+            bars.TextColumn("{task.fields[text]}"),
             console=console,
             transient=True,
         )
         self._all = self._bars.add_task("all cells", total=cells, text="")
-        self._running: dict[str, tuple[Meter, TaskID]] = {}
+        self._running: dict[str, tuple[Meter, bars.TaskID]] = {}
 
     def __enter__(self) -> Self:
         self._bars.start()
@@ -117,7 +126,7 @@ class Bars:
                 self._running[cell.name] = (Meter(total), bar)
             case Advanced(seeds=seeds, progress=progress):
                 meter, bar = self._running[cell.name]
-                meter.advance(seeds, progress.step)
+                meter.advance(seeds, progress)
                 self._bars.update(bar, completed=meter.done, text=meter.text)
             case Ended():
                 if cell.name in self._running:
@@ -157,7 +166,7 @@ class Lines:
                 self._print(f"{cell.name}: {_seeds(cell, seeds)}, {cell.steps:,} steps each")
             case Advanced(seeds=seeds, progress=progress):
                 meter = self._running[cell.name]
-                meter.advance(seeds, progress.step)
+                meter.advance(seeds, progress)
                 if self._clock() - self._last[cell.name] >= LINE_SECONDS:
                     self._last[cell.name] = self._clock()
                     self._print(f"{cell.name}: {meter.done:,}/{meter.total:,} steps, {meter.text}")
@@ -177,7 +186,7 @@ def ending(update: Ended) -> str:
         return f"{update.cell.name}: left alone, its record is damaged: {state.damage}"
     if state.stale:
         differs = ", ".join(state.stale)
-        return f"{update.cell.name}: stale, left as it is ({differs} differ); --stale runs it again"
+        return f"{update.cell.name}: stale, left as it is ({differs}); --stale runs it again"
     return f"{update.cell.name}: {state.word}"
 
 

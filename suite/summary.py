@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from suite import leaderboard
 from suite.cells import Cell, State
+from suite.plain import plain_interval
 from suite.records import record_paths
 from suite.scores import score_table
 from suite.statistics import Interval
@@ -42,14 +42,9 @@ class Summary:
         return self.state.startswith("complete") and "crashed" not in self.failed
 
     def plain(self) -> dict[str, object]:
-        """For JSON; an end that may not be given is null."""
-        plain = asdict(self)
-        for name in ("score", "normalised"):
-            interval = plain[name]
-            if interval is not None:
-                ends = zip(Interval._fields, interval, strict=True)
-                plain[name] = {end: None if math.isnan(x) else x for end, x in ends}
-        return plain
+        """For JSON."""
+        intervals = {name: plain_interval(getattr(self, name)) for name in ("score", "normalised")}
+        return asdict(self) | intervals
 
 
 def summarise(cell: Cell, state: State, results: Path) -> Summary:

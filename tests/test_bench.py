@@ -13,14 +13,16 @@ from pathlib import Path
 
 import factories
 import pytest
+import torch
 
 from suite import bench as benching
-from suite.bench import Bench, Ended, Remark, StorageError, Unwritable, Update, split
+from suite import runner
+from suite.bench import Bench, Ended, Remark, StorageError, Unwritable, Update, split, train
 from suite.cells import Cell, State, examine, parse_overrides
 from suite.executors import Died, Event, Finished, Job
 from suite.protocols import PROTOCOLS
 from suite.records import Episode, Record, load, save
-from suite.runner import Outcome
+from suite.runner import Outcome, Work
 from suite.tasks import Task
 
 TASK = Task("gymnasium/CartPole-v1", "discrete", 500, "test domain", "low", "Nobody 2000")
@@ -326,6 +328,30 @@ def test_full_disk_stops_the_bench_and_is_no_crash_of_a_seed(folders: Folders):
         folders.run(fill_disk)
     assert len(list(folders.live.rglob("seeds.json"))) == 1
     assert folders.state().word == "not run"
+
+
+@pytest.mark.parametrize("writer", [torch.save, lambda state, file: file.write(bytes(10**6))])
+def test_disk_that_fills_while_a_checkpoint_is_written_is_told_apart_from_a_crash(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, writer: Callable[[object, object], object]
+):
+    def run(work: Work, report: object) -> None:
+        with Path("/dev/full").open("wb", buffering=0) as file:
+            writer({"weights": torch.zeros(10**6)}, file)
+
+    monkeypatch.setattr(runner, "run", run)
+    answer = train(make_cell().work((0,), tmp_path), lambda progress: None)
+    assert answer == Unwritable(f"cannot write to {tmp_path}: No space left on device")
+
+
+def test_other_errors_of_a_job_are_not_taken_for_a_full_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def run(work: Work, report: object) -> None:
+        raise RuntimeError("shapes disagree")
+
+    monkeypatch.setattr(runner, "run", run)
+    with pytest.raises(RuntimeError, match="shapes disagree"):
+        train(make_cell().work((0,), tmp_path), lambda progress: None)
 
 
 def test_disk_that_fills_while_a_record_is_saved_loses_nothing(
