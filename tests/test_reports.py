@@ -274,7 +274,7 @@ def test_numbers_of_a_leaderboard_have_their_fixed_form():
         "P(better than ppo)": "—",
         "worst task": "0.51 (HalfCheetah-v5)",
         "runs x tasks": "5 x 4",
-        "agent steps": "600k",
+        "agent steps": "500k",
         "time per run": "60.0 s (H1)",
         "method": "native",
         "status": "ranked",
