@@ -65,7 +65,8 @@ class Protocol:
     window: float = 0.1
     """The score is the mean over evaluations at a step > (1 - window) * budget."""
     time_limit: float
-    """Wall hours per run, all seeds together; then the unfinished seeds have status timeout."""
+    """Wall hours of training per run, all seeds together, evaluation excluded; then the unfinished
+    seeds have status timeout."""
     ranked: bool = True
     """False: the protocol's numbers never enter a leaderboard."""
 
