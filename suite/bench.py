@@ -82,6 +82,8 @@ class Ended:
 
     cell: Cell
     state: State
+    ran: bool
+    """False: there was nothing to run."""
 
 
 @dataclass(frozen=True)
@@ -212,7 +214,7 @@ class Bench:
         seeds = seeds_to_run(cell, state, self.stale)
         if not seeds:
             lock.release()
-            self._end(cell, state)
+            self._end(cell, state, ran=False)
             return True
         folder = self.live / _record_path(cell) / fingerprint(cell)
         for other in folder.parent.glob("*"):
@@ -308,11 +310,11 @@ class Bench:
         if all(run.status != "crashed" for run in record.runs):  # else the logs may help
             shutil.rmtree(active.folder.parent)
         active.lock.release()
-        self._end(cell, examine(cell, self.results))
+        self._end(cell, examine(cell, self.results), ran=True)
 
-    def _end(self, cell: Cell, state: State) -> None:
+    def _end(self, cell: Cell, state: State, ran: bool) -> None:
         self._states[cell.name] = state
-        self.tell(Ended(cell, state))
+        self.tell(Ended(cell, state, ran))
 
     def _lock_path(self, cell: Cell) -> Path:
         path = self.results / ".locks" / _record_path(cell).with_suffix(".lock")

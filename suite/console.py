@@ -187,7 +187,7 @@ def ending(update: Ended) -> str:
     if state.stale:
         differs = ", ".join(state.stale)
         return f"{update.cell.name}: stale, left as it is ({differs}); --stale runs it again"
-    return f"{update.cell.name}: {state.word}"
+    return f"{update.cell.name}: {state.word}{'' if update.ran else ', nothing to run'}"
 
 
 def duration(seconds: float) -> str:

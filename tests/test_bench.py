@@ -165,7 +165,9 @@ def test_all_seeds_of_a_cell_train_together(folders: Folders):
 def test_complete_cell_is_not_run_again(folders: Folders):
     folders.run()
     assert folders.run().seeds == []
-    assert isinstance(folders.told[-1], Ended)
+    last = folders.told[-1]
+    assert isinstance(last, Ended)
+    assert not last.ran
     assert folders.state().word == "complete"
 
 

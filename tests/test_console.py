@@ -72,7 +72,7 @@ def test_a_log_gets_one_plain_line_per_interval():
             clock.seconds = second
             lines.tell(Advanced(CELL, (0, 1), progress(10 * second, 7.0, 9.0)))
         lines.tell(Remark(CELL, "seed 1 crashed"))
-        lines.tell(Ended(CELL, State(damage=None, missing=(2,))))
+        lines.tell(Ended(CELL, State(damage=None, missing=(2,)), ran=True))
     assert stream.getvalue().splitlines() == [
         "ppo on gymnasium/CartPole-v1: 2 seeds of 5, 50,000 steps each",
         "ppo on gymnasium/CartPole-v1: 600/100,000 steps, 20 steps/s, 1:22:50 left, score 8.0",
@@ -85,10 +85,16 @@ def test_a_log_gets_one_plain_line_per_interval():
 def test_stale_cell_says_what_differs_and_how_to_run_it_again():
     stream = io.StringIO()
     lines = Lines(Console(file=stream))
-    lines.tell(Ended(CELL, State(stale=("source_hash",), record=CELL.record)))
+    lines.tell(Ended(CELL, State(stale=("source_hash",), record=CELL.record), ran=False))
     assert stream.getvalue() == (
         "ppo on gymnasium/CartPole-v1: stale, left as it is (source_hash); --stale runs it again\n"
     )
+
+
+def test_cell_that_was_complete_says_that_nothing_was_run():
+    stream = io.StringIO()
+    Lines(Console(file=stream)).tell(Ended(CELL, State(record=CELL.record), ran=False))
+    assert stream.getvalue() == "ppo on gymnasium/CartPole-v1: complete, nothing to run\n"
 
 
 def test_a_terminal_gets_bars_that_vanish_at_the_end():
@@ -97,6 +103,6 @@ def test_a_terminal_gets_bars_that_vanish_at_the_end():
     with make_display(console, 1) as display:
         display.tell(Started(CELL, (0,)))
         display.tell(Advanced(CELL, (0,), progress(500, 3.0)))
-        display.tell(Ended(CELL, State(missing=(0,))))
+        display.tell(Ended(CELL, State(missing=(0,)), ran=True))
     assert "all cells" in stream.getvalue()
     assert "ppo on gymnasium/CartPole-v1: not run" in stream.getvalue()
