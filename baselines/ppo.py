@@ -277,7 +277,7 @@ ALGORITHM = Algorithm(
             "hidden": (256, 256),
             "initial_log_std": -1.0,
         },
-        # Stable-Baselines3's defaults, for measuring speed beside it
+        # Stable-Baselines3's defaults
         "peer": {
             "lanes": 1,
             "rollout_steps": 2048,
