@@ -129,7 +129,7 @@ def test_bench_runs_what_is_missing_and_prints_the_table(
     assert row["state"] == "complete"
     assert row["seeds"] == 2
     assert row["record"] == "results/smoke/gymnasium/CartPole-v1/ppo.json"
-    assert output.err == "ppo on gymnasium/CartPole-v1: complete\n"
+    assert output.err == "ppo on gymnasium/CartPole-v1: complete, nothing to run\n"
     assert record.read_bytes() == before
     assert list((folder / "runs").rglob("*.pt")) == []
 
