@@ -27,7 +27,7 @@ from torch import Tensor
 from suite.checkpoint import load_checkpoint, save_checkpoint
 from suite.configs import config_from_plain
 from suite.envs.lanes import Lanes
-from suite.evaluation import evaluate, evaluation_lanes
+from suite.evaluation import Evaluation, evaluate, evaluation_lanes
 from suite.interface import to_numpy, to_tensors
 from suite.protocols import Protocol, canonical_json, evaluation_steps, segment_steps
 from suite.provenance import code_state, machine
@@ -38,9 +38,6 @@ from suite.streams import Streams, lane_seeds
 
 REPORT_SECONDS = 0.5
 """Least time between two progress reports."""
-
-EVALUATION_BLOCKS = 2**32
-"""Blocks of random numbers set apart for each evaluation, more than any can use."""
 
 
 @dataclass(frozen=True)
@@ -143,7 +140,7 @@ class Runner:
 
         code_state()  # now, not at the end: the checkout may move on while this process runs
         self.streams = Streams(work.seeds, self.device)
-        probe = self._make_lanes("train", 0, self.lanes)
+        probe = self._make_lanes("train", "train", 0, self.lanes)
         probe.close()
         self.agent = algorithm.build(
             probe.spaces, self.lanes, work.steps, self.streams, self.config
@@ -159,7 +156,7 @@ class Runner:
             self._save()
 
     def _train_segment(self, end: int) -> None:
-        lanes = self._make_lanes("train", self.segment, self.lanes)
+        lanes = self._make_lanes("train", "train", self.segment, self.lanes)
         space = lanes.spaces.action
         clock = _Clock()
         try:
@@ -196,9 +193,9 @@ class Runner:
             lanes.close()
             self._add_time(clock)
 
-    def _make_lanes(self, role: str, period: int, width: int) -> Lanes:
+    def _make_lanes(self, split: str, role: str, period: int, width: int) -> Lanes:
         seeds = lane_seeds(self.work.seeds, role, period, width)
-        return self.engine.make(self.task, seeds, role == "train")
+        return self.engine.make(self.task, seeds, split, self.work.threads)
 
     def _watch(self, lanes: Lanes, step: LaneStep, metrics: dict[str, Tensor] | None) -> None:
         """Leave behind the seeds whose lanes failed or whose numbers are no longer finite."""
@@ -231,38 +228,38 @@ class Runner:
             step = self.due[self.evaluations]
             for name, rows in self.agent.parameters().items():
                 self._check(f"{name} parameters", rows.cpu().numpy())
-            width = evaluation_lanes(self.work.protocol.episodes)
-            lanes = self._make_lanes("evaluation", self.evaluations, width)
-            self._restart_evaluation_streams()
-            result = evaluate(self.agent, lanes, self.work.protocol.episodes, self.device)
-            for row, reason in lanes.failures.items():
-                self._fail(row, "crashed", reason)
-            self._check("evaluation return", result.returns)
+            played = {split: self._evaluate(index) for index, split in enumerate(self.task.splits)}
             for row, seed in enumerate(self.seeds):
                 if seed.status == "ok":
-                    self._enter(seed, step, result.returns[row], result.lengths[row])
+                    self._enter(seed, row, step, played)
             self.evaluations += 1
         self._last_report = time.monotonic()
         scores = tuple(s.score if s.status == "ok" else None for s in self.seeds)
         self.report(Progress(min(self.step, self.work.steps), self.work.steps, scores))
 
-    def _restart_evaluation_streams(self) -> None:
-        """Key the numbers of an evaluation by its index, not by how many earlier ones drew.
+    def _evaluate(self, index: int) -> Evaluation:
+        """Play one of the task's splits."""
+        episodes = self.work.protocol.episodes
+        # Keyed by a number of its own: how many random numbers an evaluation draws is decided by
+        # its longest episode, whichever seed plays it.
+        period = self.evaluations * len(self.task.splits) + index
+        self.streams.restart("evaluation", period)
+        width = evaluation_lanes(episodes)
+        lanes = self._make_lanes(self.task.splits[index], "evaluation", period, width)
+        result = evaluate(self.agent, lanes, episodes, self.device)
+        for row, reason in lanes.failures.items():
+            self._fail(row, "crashed", reason)
+        self._check("evaluation return", result.returns)
+        return result
 
-        How many an evaluation draws is decided by its longest episode, whichever seed plays it.
-        """
-        cursors = self.streams.state_dict()
-        used = [name for name in cursors if name.startswith("evaluation/")]
-        for name in used:
-            cursors[name] = (self.evaluations * EVALUATION_BLOCKS, 0, cursors[name][2])
-        if used:
-            self.streams.load_state_dict(cursors)
-
-    def _enter(self, seed: _Seed, step: int, returns: np.ndarray, lengths: np.ndarray) -> None:
-        seed.score = float(returns.mean())
+    def _enter(self, seed: _Seed, row: int, step: int, played: dict[str, Evaluation]) -> None:
+        seed.score = float(played[self.task.splits[0]].returns[row].mean())
         seed.episodes += [
-            Episode(seed.seed, step, "eval", i, float(total), int(length))
-            for i, (total, length) in enumerate(zip(returns, lengths, strict=True))
+            Episode(seed.seed, step, split, i, float(total), int(length))
+            for split, result in played.items()
+            for i, (total, length) in enumerate(
+                zip(result.returns[row], result.lengths[row], strict=True)
+            )
         ]
         seed.ledger.append(
             LedgerRow(

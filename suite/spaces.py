@@ -13,7 +13,7 @@ from typing import Literal
 
 import numpy as np
 
-LeafKind = Literal["image", "symbols", "category", "vector"]
+LeafKind = Literal["image", "symbols", "text", "category", "vector"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,11 +24,15 @@ class Box:
         low: lowest values, array of the leaf's shape; ``-inf`` where unbounded.
         high: highest values, same shape; ``inf`` where unbounded.
         dtype: what the lanes deliver: ``float32``, or an integer type for pixels and symbols.
+        stack: how many frames the last dimension holds, each with the same number of channels,
+            oldest first. Above 1, every step drops the oldest frame and appends a new one, so
+            that a memory needs to keep each frame once.
     """
 
     low: np.ndarray
     high: np.ndarray
     dtype: np.dtype
+    stack: int = 1
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -57,7 +61,25 @@ class MultiDiscrete:
         return (len(self.sizes),)
 
 
-Space = Box | Discrete | MultiDiscrete
+@dataclass(frozen=True)
+class Text:
+    """``length`` tokens (characters or words), integers in ``[0, vocabulary)``; 0 is padding."""
+
+    length: int
+    vocabulary: int
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (self.length,)
+
+    @property
+    def dtype(self) -> np.dtype:
+        """What the lanes deliver: bytes where they suffice, else int16."""
+        return np.dtype(np.uint8 if self.vocabulary <= 256 else np.int16)
+
+
+ActionSpace = Box | Discrete | MultiDiscrete
+Space = ActionSpace | Text
 
 
 @dataclass(frozen=True)
@@ -65,7 +87,7 @@ class Spaces:
     """What a task's lanes deliver and accept."""
 
     observation: Mapping[str, Space]
-    action: Space
+    action: ActionSpace
 
 
 def box(low: float, high: float, shape: tuple[int, ...], dtype: str = "float32") -> Box:
@@ -77,12 +99,15 @@ def box(low: float, high: float, shape: tuple[int, ...], dtype: str = "float32")
 def leaf_kind(space: Space) -> LeafKind:
     """Tell how an encoder should read a leaf.
 
-    Images are unsigned bytes with three dimensions (height, width, channels); other integer
-    arrays are symbols; Discrete and MultiDiscrete are categories; the rest are vectors.
+    Images are unsigned bytes with three dimensions (height, width, channels) that reach 255; other
+    integer arrays are symbols, in which a number is a name and not a quantity; Discrete and
+    MultiDiscrete are categories; the rest are vectors.
     """
     if isinstance(space, Discrete | MultiDiscrete):
         return "category"
-    if space.dtype == np.uint8 and len(space.shape) == 3:
+    if isinstance(space, Text):
+        return "text"
+    if space.dtype == np.uint8 and len(space.shape) == 3 and space.high.max() == 255:
         return "image"
     return "symbols" if np.issubdtype(space.dtype, np.integer) else "vector"
 
@@ -93,6 +118,9 @@ def contains(space: Space, values: np.ndarray) -> bool:
         return False
     if isinstance(space, Box):
         inside = (values >= space.low) & (values <= space.high)
+        return values.dtype == space.dtype and bool(inside.all())
+    if isinstance(space, Text):
+        inside = (values >= 0) & (values < space.vocabulary)
         return values.dtype == space.dtype and bool(inside.all())
     sizes = np.asarray(space.n if isinstance(space, Discrete) else space.sizes)
     inside = (values >= 0) & (values < sizes)

@@ -17,12 +17,13 @@ Termination and truncation are kept apart from the environment to the learning t
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
-import numpy as np
-from torch import Tensor
+if TYPE_CHECKING:  # what only reads names, such as `suite list`, goes without them
+    import numpy as np
+    from torch import Tensor
 
-Observation = dict[str, Tensor]
+Observation: TypeAlias = "dict[str, Tensor]"
 Carry = Any
 """What an agent must remember between two calls of ``act``; None for most."""
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,6 +20,9 @@ from torch import Tensor
 
 BLOCK = 1 << 16
 """Numbers drawn at once per seed and role; a request above this gets a block of its own size."""
+
+PERIOD = 1 << 32
+"""Blocks set apart for each period of a role that is restarted, more than any can use."""
 
 
 def stream_key(seed: int, *role: str | int) -> int:
@@ -79,6 +83,7 @@ class Streams:
         self.seeds = tuple(seeds)
         self.device = torch.device(device)
         self._cursors: dict[str, tuple[int, int, int]] = {}
+        self._starts: dict[str, int] = {}
         self._blocks: dict[str, Tensor] = {}
 
     def normal(self, role: str, *shape: int) -> Tensor:
@@ -102,15 +107,20 @@ class Streams:
         # stable, because ties occur and every device must break them alike
         return self._take(role, "uniform", _uniform, (size,)).argsort(dim=1, stable=True)
 
-    def state_dict(self) -> dict[str, tuple[int, int, int]]:
-        """Where every stream stands: (block index, numbers used of it, its length) by role."""
-        return dict(self._cursors)
+    def restart(self, role: str, period: int) -> None:
+        """Begin a role's numbers anew, as those of a period: they depend on no earlier draw."""
+        self._starts[role] = period * PERIOD
+        for name in [name for name in self._cursors if name.startswith(f"{role}/")]:
+            del self._cursors[name]
+            self._blocks.pop(name, None)
 
-    def load_state_dict(self, state: dict[str, tuple[int, int, int]]) -> None:
-        self._cursors = {
-            name: (int(block), int(used), int(length))
-            for name, (block, used, length) in state.items()
-        }
+    def state_dict(self) -> dict[str, Any]:
+        """Where every stream stands: (block index, numbers used of it, its length) by role."""
+        return {"cursors": dict(self._cursors), "starts": dict(self._starts)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._cursors = {name: tuple(place) for name, place in state["cursors"].items()}
+        self._starts = dict(state["starts"])
         self._blocks.clear()
 
     def _take(
@@ -122,7 +132,8 @@ class Streams:
     ) -> Tensor:
         name = f"{role}/{kind}"
         size = math.prod(shape)
-        block, used, length = self._cursors.get(name, (0, 0, max(BLOCK, size)))
+        start = (self._starts.get(role, 0), 0, max(BLOCK, size))
+        block, used, length = self._cursors.get(name, start)
         if used + size > length:  # a draw never straddles two blocks
             block, used, length = block + 1, 0, max(BLOCK, size)
             self._blocks.pop(name, None)

@@ -40,6 +40,9 @@ class Task:
     """Simulator frames per decision (frame skip or action repeat)."""
     wrappers: tuple[str, ...] = ()
     """What is done to observations, actions or rewards; part of the comparability key."""
+    splits: tuple[str, ...] = ("eval",)
+    """What every evaluation plays; the first one is the score. ``("test-levels",
+    "train-levels")`` where a task tells levels that were trained on from unseen ones."""
 
     @property
     def family(self) -> str:
@@ -57,8 +60,9 @@ class Engine:
     name: str
     packages: tuple[str, ...]
     """Distributions whose versions matter; the first one is what ``install`` adds."""
-    make: Callable[[Task, np.ndarray, bool], Lanes]
-    """``make(task, seeds [S, E], training)``: new lanes; ``training`` is False for evaluation."""
+    make: Callable[[Task, np.ndarray, str, int], Lanes]
+    """``make(task, seeds [S, E], split, threads)``: new lanes. ``split`` is ``"train"``, or one of
+    the task's ``splits`` in evaluation; no number may depend on ``threads``."""
     supports: Callable[[Task], bool] = lambda task: True
     """Some engines know only part of a family's tasks."""
 

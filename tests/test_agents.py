@@ -79,7 +79,7 @@ PASS = 0.75
 
 def make_lanes(task: str, lanes: int, seeds: tuple[int, ...] = SEEDS) -> Any:
     found = find_task(f"probes/{task}")
-    return engine_for(found, None).make(found, lane_seeds(seeds, "train", 0, lanes), True)
+    return engine_for(found, None).make(found, lane_seeds(seeds, "train", 0, lanes), "train", 1)
 
 
 def train(algorithm: str, task: str, steps: int, **changes: Any) -> Training:

@@ -18,8 +18,8 @@ FAMILY = Family(
     title="Sea",
     tasks={},
     engines=(
-        Engine("fast", ("fastsea", "water"), make=lambda task, seeds, training: None),
-        Engine("reference", ("sea",), make=lambda task, seeds, training: None),
+        Engine("fast", ("fastsea", "water"), make=lambda task, seeds, split, threads: None),
+        Engine("reference", ("sea",), make=lambda task, seeds, split, threads: None),
     ),
     install="pip install fastsea water",
 )

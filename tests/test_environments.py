@@ -16,28 +16,42 @@ import pytest
 from gymnasium import spaces as upstream
 
 from suite.envs import gymnasium as gymnasium_family
-from suite.envs import mujoco as mujoco_family
 from suite.envs import probes
 from suite.envs.engines import EnvpoolLanes, GymnasiumLanes, read_observation_space, read_space
 from suite.envs.lanes import Lanes
+from suite.registry import family_names, load_family
 from suite.spaces import Box, Discrete, MultiDiscrete, Space, contains
 from suite.steps import LaneStep
 from suite.streams import lane_seeds
 from suite.tasks import Engine, Family, Task
 
 ROOT = Path(__file__).parent.parent
-FAMILIES: tuple[Family, ...] = (gymnasium_family.FAMILY, mujoco_family.FAMILY)
+FAMILIES: tuple[Family, ...] = tuple(map(load_family, family_names()))
+
+FAST_TASKS = 2
+"""Tasks per family that the fast tests play, where all of them would take long."""
+
+CHEAP_FAMILIES = frozenset({"gymnasium", "mujoco", "probes"})
+"""Families of which the fast tests play every task."""
 
 
 def cases(*families: Family, without: frozenset[str] = frozenset()) -> dict[str, Any]:
-    found = [
-        (engine, task)
-        for family in families
-        for task in family.tasks.values()
-        for engine in family.engines
-        if engine.supports(task) and task.id not in without
-    ]
-    return {"argvalues": found, "ids": [f"{task.id}-{engine.name}" for engine, task in found]}
+    return {
+        "argvalues": [
+            pytest.param(
+                engine,
+                task,
+                id=f"{task.id}-{engine.name}",
+                marks=[]
+                if family.name in CHEAP_FAMILIES or index < FAST_TASKS
+                else [pytest.mark.slow],
+            )
+            for family in families
+            for index, task in enumerate(family.tasks.values())
+            for engine in family.engines
+            if engine.supports(task) and task.id not in without
+        ]
+    }
 
 
 def random_actions(space: Space, shape: tuple[int, ...], steps: int, seed: int = 0) -> np.ndarray:
@@ -68,7 +82,7 @@ def assert_same(first: LaneStep, second: LaneStep, where: Any = ..., other: Any 
 
 @pytest.mark.parametrize(("engine", "task"), **cases(*FAMILIES, probes.FAMILY))
 def test_two_thousand_random_steps_keep_the_contract(engine: Engine, task: Task):
-    lanes = engine.make(task, lane_seeds((2, 3), "train", 0, 10), True)
+    lanes = engine.make(task, lane_seeds((2, 3), "train", 0, 10), "train", 1)
     spaces = lanes.spaces
     first = lanes.reset()
     for name, space in spaces.observation.items():
@@ -97,7 +111,8 @@ def test_two_thousand_random_steps_keep_the_contract(engine: Engine, task: Task)
 @pytest.mark.parametrize(("engine", "task"), **cases(*FAMILIES, probes.FAMILY))
 def test_a_lane_depends_on_its_own_seed_alone(engine: Engine, task: Task):
     seeds = np.array([[11, 12, 13], [14, 15, 14]])
-    together, alone = engine.make(task, seeds, True), engine.make(task, seeds[1:, :1], True)
+    together = engine.make(task, seeds, "train", 1)
+    alone = engine.make(task, seeds[1:, :1], "train", 1)
     actions = random_actions(together.spaces.action, (2, 3), 30)
     actions[:, 1, 2] = actions[:, 1, 0]
     many, one = play(together, actions), play(alone, actions[:, 1:, :1])
@@ -111,7 +126,7 @@ CHANCELESS = frozenset({"gymnasium/CliffWalking", "probes/termination", "probes/
 
 @pytest.mark.parametrize(("engine", "task"), **cases(*FAMILIES, probes.FAMILY, without=CHANCELESS))
 def test_other_seeds_play_other_episodes(engine: Engine, task: Task):
-    lanes = engine.make(task, np.arange(8).reshape(2, 4), True)
+    lanes = engine.make(task, np.arange(8).reshape(2, 4), "train", 1)
     action = np.repeat(random_actions(lanes.spaces.action, (1, 1), 60), 2, axis=1).repeat(4, axis=2)
     outcomes = play(lanes, action)
     for other in range(1, 8):
@@ -125,14 +140,14 @@ def test_other_seeds_play_other_episodes(engine: Engine, task: Task):
 def test_episodes_are_cut_at_the_horizon_with_their_true_next_observation(
     engine: Engine, task: Task
 ):
-    lanes = engine.make(replace(task, horizon=5), np.arange(4).reshape(2, 2), True)
+    lanes = engine.make(replace(task, horizon=5), np.arange(4).reshape(2, 2), "train", 1)
     actions = random_actions(lanes.spaces.action, (2, 2), 10) * 0
     if task.name == "FrozenLake-v1":
         actions += 3  # upwards: slips sideways only, along the safe first row
     outcomes = play(lanes, actions)
     assert [o.truncated.all() for o in outcomes] == [False] * 4 + [True] + [False] * 4 + [True]
     assert not any(o.terminated.any() for o in outcomes)
-    uncut = play(engine.make(task, np.arange(4).reshape(2, 2), True), actions[:5])
+    uncut = play(engine.make(task, np.arange(4).reshape(2, 2), "train", 1), actions[:5])
     for name in outcomes[4].next_obs:
         np.testing.assert_array_equal(outcomes[4].next_obs[name], uncut[4].next_obs[name])
 
@@ -142,7 +157,7 @@ def test_an_end_at_the_very_horizon_is_a_termination(engine: Engine):
     up, right, down = 0, 1, 2
     task = replace(gymnasium_family.FAMILY.tasks["CliffWalking"], horizon=13)
     actions = np.array([up] + [right] * 11 + [down]).reshape(13, 1, 1)
-    last = play(engine.make(task, np.array([[0]]), True), actions)[-1]
+    last = play(engine.make(task, np.array([[0]]), "train", 1), actions)[-1]
     assert last.terminated.all()
     assert not last.truncated.any()
     assert (last.next_obs["observation"], last.obs["observation"]) == (47, 36)
@@ -153,7 +168,7 @@ def test_an_end_at_the_very_horizon_is_a_termination(engine: Engine):
 )
 def test_gymnasium_lanes_equal_an_environment_stepped_by_hand(name: str):
     task = gymnasium_family.FAMILY.tasks[name]
-    lanes = gymnasium_family.FAMILY.engines[1].make(task, np.array([[7]]), True)
+    lanes = gymnasium_family.FAMILY.engines[1].make(task, np.array([[7]]), "train", 1)
     env = gymnasium.make(name)
     expected, _ = env.reset(seed=7)
     assert (lanes.reset()["observation"][0, 0] == expected).all()
@@ -242,8 +257,8 @@ def test_without_a_horizon_of_ours_the_pool_keeps_its_own():
 @pytest.mark.parametrize(("engine", "task"), **cases(*FAMILIES))
 def test_spaces_do_not_depend_on_the_engine(engine: Engine, task: Task):
     reference = next(f for f in FAMILIES if f.name == task.family).engines[-1]
-    expected = reference.make(task, np.array([[0]]), True).spaces
-    spaces = engine.make(task, np.array([[0]]), True).spaces
+    expected = reference.make(task, np.array([[0]]), "train", 1).spaces
+    spaces = engine.make(task, np.array([[0]]), "train", 1).spaces
     assert spaces.observation.keys() == expected.observation.keys()
     pairs = [(spaces.action, expected.action)]
     pairs += [(space, expected.observation[name]) for name, space in spaces.observation.items()]
@@ -433,7 +448,7 @@ def test_any_registered_id_is_a_task_of_the_reference_engine():
     assert (task.id, task.actions, task.horizon) == ("gymnasium/Blackjack-v1", "discrete", None)
     usable = [e.name for e in gymnasium_family.FAMILY.engines if e.supports(task)]
     assert usable == ["gymnasium"]
-    lanes = gymnasium_family.FAMILY.engines[1].make(task, np.arange(4).reshape(2, 2), True)
+    lanes = gymnasium_family.FAMILY.engines[1].make(task, np.arange(4).reshape(2, 2), "train", 1)
     assert list(lanes.spaces.observation) == ["0", "1", "2"]
     assert play(lanes, np.zeros((3, 2, 2), np.int64))[0].terminated.all()
 
@@ -460,7 +475,7 @@ BEST: dict[str, Policy] = {
 
 def probe(name: str, seeds: tuple[int, ...] = (0, 2), width: int = 500, period: int = 0) -> Lanes:
     lane = lane_seeds(seeds, "train", period, width)
-    return probes.FAMILY.engines[0].make(probes.FAMILY.tasks[name], lane, True)
+    return probes.FAMILY.engines[0].make(probes.FAMILY.tasks[name], lane, "train", 1)
 
 
 def mean_return(name: str, policy: Policy | None) -> float:
@@ -542,7 +557,7 @@ def test_poison_reaches_one_lane_of_run_seed_1():
 @pytest.mark.parametrize("name", ["crash", "poison"])
 def test_faults_spare_evaluation(name: str):
     seeds = lane_seeds((0, 1, 2), "evaluation", 0, 2)
-    lanes = probes.FAMILY.engines[0].make(probes.FAMILY.tasks[name], seeds, False)
+    lanes = probes.FAMILY.engines[0].make(probes.FAMILY.tasks[name], seeds, "eval", 1)
     outcomes = play(lanes, np.zeros((6, 3, 2), np.int64))
     assert lanes.failures == {}
     assert all(np.isfinite(o.obs["observation"]).all() for o in outcomes)

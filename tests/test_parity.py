@@ -207,7 +207,7 @@ def test_mujoco_follows_the_same_path(task: Task):
     width = 4
     tolerance, steps = TOLERANCES.get(task.name, (1e-6, 20))
     pool = envpool.make_gymnasium(task.name, num_envs=width, num_threads=1, seed=list(range(width)))
-    lanes = MUJOCO.engines[REFERENCE].make(task, np.arange(width)[None], True)
+    lanes = MUJOCO.engines[REFERENCE].make(task, np.arange(width)[None], "train", 1)
     lanes.reset()
     worlds = [env.unwrapped for env in lanes._envs[0]]
     first, _ = pool.reset()
@@ -238,7 +238,7 @@ def test_mujoco_follows_the_same_path(task: Task):
 
 def first_observations(task: Task, engine: int, seeds: np.ndarray) -> np.ndarray:
     """``[lanes, features]``, rounded so that rounding errors do not count as differences."""
-    lanes = family_of(task).engines[engine].make(task, seeds[None], True)
+    lanes = family_of(task).engines[engine].make(task, seeds[None], "train", 1)
     obs = lanes.reset()["observation"][0]
     lanes.close()
     return obs.reshape(len(obs), -1).round(5)
@@ -282,7 +282,7 @@ def first_episodes(task: Task, engine: int, policy: Policy) -> tuple[np.ndarray,
     BipedalWalker does not forget all of an episode when it begins the next (in both engines), so
     that both must play episodes of the same number.
     """
-    lanes = GYMNASIUM.engines[engine].make(task, np.arange(60)[None] + 1000 * engine, True)
+    lanes = GYMNASIUM.engines[engine].make(task, np.arange(60)[None] + 1000 * engine, "train", 1)
     obs = lanes.reset()["observation"]
     returns, lengths, played = np.zeros((60, 2)), np.zeros((60, 2)), np.zeros(60, np.int64)
     while played.min() < 2:

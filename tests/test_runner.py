@@ -82,9 +82,9 @@ class World:
     trouble: Callable[[CountingLanes, LaneStep], LaneStep] = lambda lanes, step: step
     losses: Callable[[int, Tensor], Tensor] = lambda count, loss: loss
 
-    def make(self, task: Task, seeds: np.ndarray, training: bool) -> CountingLanes:
+    def make(self, task: Task, seeds: np.ndarray, split: str, threads: int) -> CountingLanes:
         self.lane_seeds.append(seeds)
-        return CountingLanes(seeds, training, self)
+        return CountingLanes(seeds, split == "train", self)
 
     def steps_taken(self) -> int:
         return self.tape.count("train step")

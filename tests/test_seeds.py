@@ -72,9 +72,9 @@ def spy(monkeypatch: pytest.MonkeyPatch) -> Spy:
     def engine_for(task: Task, name: str | None) -> Engine:
         engine = find_engine(task, name)
 
-        def make(task: Task, seeds: np.ndarray, training: bool) -> Lanes:
-            lanes = engine.make(task, seeds, training)
-            return SpiedLanes(lanes, spy) if training else lanes
+        def make(task: Task, seeds: np.ndarray, split: str, threads: int) -> Lanes:
+            lanes = engine.make(task, seeds, split, threads)
+            return SpiedLanes(lanes, spy) if split == "train" else lanes
 
         return replace(engine, make=make)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from suite.spaces import Box, Discrete, MultiDiscrete, Space, box, contains, leaf_kind
+from suite.spaces import Box, Discrete, MultiDiscrete, Space, Text, box, contains, leaf_kind
 
 
 @pytest.mark.parametrize(
@@ -16,6 +16,8 @@ from suite.spaces import Box, Discrete, MultiDiscrete, Space, box, contains, lea
         (box(0, 255, (64, 64, 3), "uint8"), "image"),
         (box(0, 10, (7, 7, 3), "int64"), "symbols"),
         (box(0, 255, (21, 79), "uint8"), "symbols"),
+        (box(0, 10, (7, 7, 3), "uint8"), "symbols"),
+        (Text(8, 30), "text"),
         (box(-1.0, 1.0, (64, 64, 3)), "vector"),
         (box(-1.0, 1.0, (3,)), "vector"),
         (box(-np.inf, np.inf, ()), "vector"),
@@ -31,6 +33,7 @@ def test_leaf_kinds(space: Space, kind: str):
         (Discrete(4), ()),
         (MultiDiscrete((2, 3)), (2,)),
         (box(0, 255, (64, 64, 3), "uint8"), (64, 64, 3)),
+        (Text(8, 30), (8,)),
     ],
 )
 def test_shapes(space: Space, shape: tuple[int, ...]):
@@ -55,6 +58,8 @@ VECTOR = Box(np.array([-1, 0], np.float32), np.array([1, np.inf], np.float32), n
         (MultiDiscrete((2, 3)), np.array([[1, 2], [0, 0]])),
         (VECTOR, np.array([[[-1, 0], [1, 1e30]]], np.float32)),
         (box(0, 255, (2, 2, 1), "uint8"), np.full((5, 2, 2, 1), 255, np.uint8)),
+        (Text(2, 256), np.array([[0, 255]], np.uint8)),
+        (Text(2, 257), np.array([[0, 256]], np.int16)),
     ],
 )
 def test_contains(space: Space, values: np.ndarray):
@@ -74,6 +79,8 @@ def test_contains(space: Space, values: np.ndarray):
         (VECTOR, np.array([0, np.nan], np.float32)),
         (VECTOR, np.array([[0], [0]], np.float32)),
         (box(0, 255, (2, 2, 1), "uint8"), np.zeros((2, 2), np.uint8)),
+        (Text(2, 30), np.array([0, 30], np.uint8)),
+        (Text(2, 30), np.array([0, 1])),
     ],
 )
 def test_does_not_contain(space: Space, values: np.ndarray):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from suite.spaces import Box, Discrete, MultiDiscrete, Space
+from suite.spaces import ActionSpace, Box, Discrete, MultiDiscrete
 
 
 class Factored:
@@ -30,7 +30,7 @@ class Factored:
         bins: K, the largest number of bins of any dimension.
     """
 
-    def __init__(self, space: Space, bins: int, device: torch.device) -> None:
+    def __init__(self, space: ActionSpace, bins: int, device: torch.device) -> None:
         self.space = space
         self.mask: Tensor | None = None
         """``[D, K]`` True where a bin exists; None if all do."""

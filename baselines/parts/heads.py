@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from baselines.parts.actions import Continuous, Factored
-from suite.spaces import Box, Space
+from suite.spaces import ActionSpace, Box
 from suite.streams import Streams
 
 LOG_ROOT_TAU = math.log(math.sqrt(2 * math.pi))
@@ -128,7 +128,7 @@ class Head(Protocol):
 class CategoricalHead(nn.Module):
     """Categorical policy of Discrete and MultiDiscrete spaces."""
 
-    def __init__(self, space: Space, device: torch.device) -> None:
+    def __init__(self, space: ActionSpace, device: torch.device) -> None:
         super().__init__()
         self.actions = Factored(space, bins=0, device=device)
         self.outputs = self.actions.dims * self.actions.bins
@@ -168,7 +168,7 @@ class NormalHead(nn.Module):
 
 
 def make_head(
-    space: Space, seeds: int, initial_log_std: float, device: torch.device
+    space: ActionSpace, seeds: int, initial_log_std: float, device: torch.device
 ) -> CategoricalHead | NormalHead:
     """The native policy of a space: categorical, or normal for a Box."""
     if isinstance(space, Box):

@@ -18,7 +18,7 @@ import numpy as np
 from gymnasium import spaces as upstream
 
 from suite.envs.lanes import Lanes
-from suite.spaces import Box, Discrete, MultiDiscrete, Space, Spaces
+from suite.spaces import ActionSpace, Box, Discrete, MultiDiscrete, Space, Spaces
 from suite.steps import LaneStep
 
 SINGLE_LEAF = "observation"
@@ -30,7 +30,7 @@ class Leaf:
 
     path: tuple[str | int, ...]
     """Keys that lead to it in upstream's nested dictionaries and tuples; empty if not nested."""
-    space: Space
+    space: ActionSpace
     dtype: np.dtype[Any]
     start: np.ndarray | None = None
     """What upstream adds to our integers, which start at 0; None: theirs do too."""
@@ -103,7 +103,7 @@ def unbounded(space: Space) -> Space:
 
 
 def _spaces(observation: Mapping[str, Leaf], action: Leaf, keeps_bounds: bool) -> Spaces:
-    found = {name: leaf.space for name, leaf in observation.items()}
+    found: dict[str, Space] = {name: leaf.space for name, leaf in observation.items()}
     if not keeps_bounds:
         found = {name: unbounded(space) for name, space in found.items()}
     return Spaces(found, action.space)

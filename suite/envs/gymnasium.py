@@ -172,14 +172,20 @@ def _open(name: str, horizon: int | None) -> gymnasium.Env[Any, Any]:
         raise ModuleNotFoundError(str(error)) from error
 
 
-def _make_envpool(task: Task, seeds: np.ndarray, training: bool) -> Lanes:
+def _make_envpool(task: Task, seeds: np.ndarray, split: str, threads: int) -> Lanes:
     from suite.envs.engines import EnvpoolLanes
 
     name = _POOLS.get(task.name, task.name)
-    return EnvpoolLanes(name, seeds, horizon=task.horizon, keeps_bounds=task.domain != _BOX2D)
+    return EnvpoolLanes(
+        name,
+        seeds,
+        horizon=task.horizon,
+        keeps_bounds=task.domain != _BOX2D,
+        threads=threads,
+    )
 
 
-def _make_gymnasium(task: Task, seeds: np.ndarray, training: bool) -> Lanes:
+def _make_gymnasium(task: Task, seeds: np.ndarray, split: str, threads: int) -> Lanes:
     from suite.envs.engines import GymnasiumLanes
 
     return GymnasiumLanes(

@@ -106,13 +106,13 @@ _TASKS = (
 )
 
 
-def _make_envpool(task: Task, seeds: np.ndarray, training: bool) -> Lanes:
+def _make_envpool(task: Task, seeds: np.ndarray, split: str, threads: int) -> Lanes:
     from suite.envs.engines import EnvpoolLanes
 
-    return EnvpoolLanes(task.name, seeds, horizon=task.horizon)
+    return EnvpoolLanes(task.name, seeds, horizon=task.horizon, threads=threads)
 
 
-def _make_gymnasium(task: Task, seeds: np.ndarray, training: bool) -> Lanes:
+def _make_gymnasium(task: Task, seeds: np.ndarray, split: str, threads: int) -> Lanes:
     from suite.envs.engines import GymnasiumLanes
 
     with _deprecations_silenced():

@@ -24,7 +24,7 @@ from typing import ClassVar
 import numpy as np
 
 from suite.envs.lanes import Lanes
-from suite.spaces import Box, Discrete, MultiDiscrete, Space, Spaces, box
+from suite.spaces import ActionSpace, Box, Discrete, MultiDiscrete, Space, Spaces, box
 from suite.steps import LaneStep
 from suite.streams import lane_seeds
 from suite.tasks import Bounds, Engine, Family, Task
@@ -47,7 +47,7 @@ class Probe(Lanes):
     """
 
     observation: ClassVar[dict[str, Space]]
-    action: ClassVar[Space]
+    action: ClassVar[ActionSpace]
     length: ClassVar[int] = LENGTH
     truncates: ClassVar[bool] = False
     numbers: ClassVar[int] = 1
@@ -119,7 +119,7 @@ class IdentityDiscrete(Probe):
     """Observation: one of 4 alternatives. Reward 1 for the action of the same number."""
 
     observation: ClassVar[dict[str, Space]] = {"observation": Discrete(4)}
-    action: ClassVar[Space] = Discrete(4)
+    action: ClassVar[ActionSpace] = Discrete(4)
 
     @property
     def right(self) -> np.ndarray:
@@ -171,7 +171,7 @@ class IdentityMultiDiscrete(Probe):
     """Observation: one of 2 and one of 3 alternatives. Reward: the part of both that is matched."""
 
     observation: ClassVar[dict[str, Space]] = {"observation": MultiDiscrete((2, 3))}
-    action: ClassVar[Space] = MultiDiscrete((2, 3))
+    action: ClassVar[ActionSpace] = MultiDiscrete((2, 3))
     numbers: ClassVar[int] = 2
 
     def show(self) -> dict[str, np.ndarray]:
@@ -190,7 +190,7 @@ class IdentityContinuous(Probe):
     """
 
     observation: ClassVar[dict[str, Space]] = {"observation": box(-1.0, 1.0, (2,))}
-    action: ClassVar[Space] = Box(
+    action: ClassVar[ActionSpace] = Box(
         np.array([-2.0, 0.0], np.float32), np.array([2.0, 1.0], np.float32), np.dtype(np.float32)
     )
     numbers: ClassVar[int] = 2
@@ -211,7 +211,7 @@ class Credit(Probe):
     """
 
     observation: ClassVar[dict[str, Space]] = {"observation": Discrete(4)}
-    action: ClassVar[Space] = Discrete(2)
+    action: ClassVar[ActionSpace] = Discrete(2)
     length: ClassVar[int] = 2
 
     def __init__(self, seeds: np.ndarray) -> None:
@@ -233,7 +233,7 @@ class Termination(Probe):
     """Observation: steps so far. Reward 1; terminates."""
 
     observation: ClassVar[dict[str, Space]] = {"observation": Discrete(LENGTH + 1)}
-    action: ClassVar[Space] = Discrete(2)
+    action: ClassVar[ActionSpace] = Discrete(2)
 
     def show(self) -> dict[str, np.ndarray]:
         return {"observation": self.elapsed.copy()}
@@ -338,7 +338,7 @@ def _task(name: str, world: type[Probe]) -> Task:
     )
 
 
-def _make(task: Task, seeds: np.ndarray, training: bool) -> Lanes:
+def _make(task: Task, seeds: np.ndarray, split: str, threads: int) -> Lanes:
     return _WORLDS[task.name](seeds)
 
 
