@@ -27,7 +27,8 @@ from torch.nn import functional as F
 
 from baselines.agent import Algorithm, Metrics, Setting
 from baselines.parts.actions import Factored
-from baselines.parts.networks import MLP, Activation, Encoder
+from baselines.parts.layers import MLP, Activation
+from baselines.parts.networks import Encoder, EncoderOptions, ImageNetwork
 from baselines.parts.optim import Adam, ParameterMatrix, linear_decay, per_seed_mean
 from baselines.parts.replay import Replay
 from baselines.parts.state import Parts
@@ -74,6 +75,12 @@ class Config:
     """Hidden layers."""
     activation: Activation = "relu"
     """Nonlinearity of the hidden layers."""
+    vectors: Literal["none", "symlog"] = "none"
+    """Whether vector observations are squashed."""
+    image_network: ImageNetwork = "nature"
+    """Convolutions for images."""
+    features: int = 512
+    """Outputs of the dense layer after an image or a grid of symbols."""
     bins: int = 3
     """K, values per dimension of a Box; 2 would be bang-bang control."""
 
@@ -84,7 +91,8 @@ class QNetwork(nn.Module):
     def __init__(self, setting: Setting, config: Config, actions: Factored) -> None:
         super().__init__()
         self.shape = (actions.dims, actions.bins)
-        self.encoder = Encoder(setting.streams, setting.spaces.observation)
+        options = EncoderOptions(config.image_network, config.features, config.vectors)
+        self.encoder = Encoder(setting.streams, setting.spaces.observation, options)
         outputs = actions.dims * actions.bins
         self.mlp = MLP(
             setting.streams, self.encoder.outputs, config.hidden, outputs, config.activation
@@ -130,7 +138,7 @@ class DQN:
         if config.epsilon_factor is not None:
             decayed = config.epsilon_initial * config.epsilon_factor**self.updates
             return max(config.epsilon_final, decayed)
-        progress = self.replay.added / (config.epsilon_fraction * self.total_steps)
+        progress = self.replay.added / max(1.0, config.epsilon_fraction * self.total_steps)
         return linear_decay(config.epsilon_initial, config.epsilon_final, progress)
 
     @torch.no_grad()

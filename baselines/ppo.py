@@ -25,7 +25,8 @@ from torch import Tensor
 
 from baselines.agent import Algorithm, Metrics, Setting
 from baselines.parts.heads import make_head
-from baselines.parts.networks import MLP, Activation, Encoder
+from baselines.parts.layers import MLP, Activation
+from baselines.parts.networks import Encoder, EncoderOptions, ImageNetwork, VectorScale
 from baselines.parts.normalise import RewardScale
 from baselines.parts.optim import Adam, ParameterMatrix, linear_decay, per_seed_mean
 from baselines.parts.returns import generalised_advantage
@@ -68,8 +69,12 @@ class Config:
     """Nonlinearity of the hidden layers."""
     initial_log_std: float = 0.0
     """Log standard deviation of the policy at the start, in units of half the action range."""
-    normalise_observations: bool = True
-    """Standardise vector observations by running moments."""
+    vectors: VectorScale = "moments"
+    """How vector observations are scaled: by running moments, symlog or not at all."""
+    image_network: ImageNetwork = "nature"
+    """Convolutions for images."""
+    features: int = 512
+    """Outputs of the dense layer after an image or a grid of symbols."""
     normalise_rewards: bool = True
     """Divide rewards by the running deviation of the discounted return."""
 
@@ -92,9 +97,8 @@ class PPO:
                 f"minibatch_size {config.minibatch_size} does not divide rollout_steps x lanes"
                 f" = {size}"
             )
-        self.encoder = Encoder(
-            self.streams, setting.spaces.observation, config.normalise_observations
-        )
+        options = EncoderOptions(config.image_network, config.features, config.vectors)
+        self.encoder = Encoder(self.streams, setting.spaces.observation, options)
         self.head = make_head(setting.spaces.action, seeds, config.initial_log_std, device)
         network = (self.streams, self.encoder.outputs, config.hidden)
         self.actor = MLP(*network, self.head.outputs, config.activation, "orthogonal", 0.01)
@@ -133,12 +137,13 @@ class PPO:
         return carry, self.head.to_environment(sample), {"sample": sample}
 
     def observe(self, transition: Transition) -> Metrics | None:
-        if not self.rollout.add(transition):
+        rollout = self.rollout.add(transition)
+        if rollout is None:
             return None
         if self.config.anneal_learning_rate:
             progress = self.updates / self.total_updates
-            self.optimiser.set_learning_rate(linear_decay(self.config.learning_rate, 0.0, progress))
-        return self._update(self.rollout.all())
+            self.optimiser.learning_rate = linear_decay(self.config.learning_rate, 0.0, progress)
+        return self._update(rollout)
 
     def _update(self, rollout: Transition) -> Metrics:
         data = self._prepare(rollout)
@@ -285,7 +290,7 @@ ALGORITHM = Algorithm(
             "learning_rate": 3e-4,
             "entropy_coefficient": 0.0,
             "anneal_learning_rate": False,
-            "normalise_observations": False,
+            "vectors": "none",
             "normalise_rewards": False,
         },
         # a widely read guide's sample agent: one minibatch, the whole rollout
@@ -296,7 +301,7 @@ ALGORITHM = Algorithm(
             "learning_rate": 3e-4,
             "anneal_learning_rate": False,
             "entropy_coefficient": 0.01,
-            "normalise_observations": False,
+            "vectors": "none",
             "normalise_rewards": False,
             "hidden": (64, 64),
         },

@@ -9,9 +9,9 @@ expectations are exact (Christodoulou 2019, https://arxiv.org/abs/1910.07207); t
 differ in ``_expectation`` and ``_value_of`` alone. On several dimensions a joint value is the mean
 of per-dimension values (Seyde et al. 2022).
 
-Differences from the paper: none in the update; images are encoded by a convolution that the critic
-alone trains (Yarats et al. 2021). Cost: per update, seven passes forward and three backward through
-networks of the critic's size.
+Differences from the paper: none in the update; images, grids and texts are encoded by a network
+that the critic alone trains (Yarats et al. 2021). Cost: per update, seven passes forward and three
+backward through networks of the critic's size.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from __future__ import annotations
 import copy
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -27,7 +27,8 @@ from torch import Tensor, nn
 from baselines.agent import Algorithm, Metrics, Setting
 from baselines.parts.actions import Continuous, Factored
 from baselines.parts.heads import Categorical, SquashedNormal
-from baselines.parts.networks import MLP, Encoder
+from baselines.parts.layers import MLP
+from baselines.parts.networks import Encoder, EncoderOptions, ImageNetwork
 from baselines.parts.optim import Adam, ParameterMatrix, per_seed_mean
 from baselines.parts.replay import Replay
 from baselines.parts.state import Parts
@@ -65,6 +66,12 @@ class Config:
     """Target entropy on discrete actions, as a share of the uniform policy's; on a Box it is -D."""
     hidden: tuple[int, ...] = (256, 256)
     """Hidden layers of the actor and of each critic."""
+    vectors: Literal["none", "symlog"] = "none"
+    """Whether vector observations are squashed."""
+    image_network: ImageNetwork = "nature"
+    """Convolutions for images."""
+    features: int = 512
+    """Outputs of the dense layer after an image or a grid of symbols."""
 
 
 LOG_STD_RANGE = (-5.0, 2.0)
@@ -76,7 +83,8 @@ class TwinCritic(nn.Module):
 
     def __init__(self, setting: Setting, config: Config, extra_inputs: int, outputs: int) -> None:
         super().__init__()
-        self.encoder = Encoder(setting.streams, setting.spaces.observation)
+        options = EncoderOptions(config.image_network, config.features, config.vectors)
+        self.encoder = Encoder(setting.streams, setting.spaces.observation, options)
         inputs = self.encoder.outputs + extra_inputs
         self.first = MLP(setting.streams, inputs, config.hidden, outputs)
         self.second = MLP(setting.streams, inputs, config.hidden, outputs)
@@ -179,7 +187,11 @@ class SAC:
     ) -> Metrics:
         temperature = self.log_temperature[0].detach().exp()  # [S, 1]
         with torch.no_grad():
-            next_value, next_entropy = self._expectation(self.target, next_obs, next_noise)
+            policy = self._policy(self.critic.encoder(next_obs))
+            next_features = self.target.encoder(next_obs)
+            next_value, next_entropy = self._expectation(
+                policy, self.target, next_features, next_noise
+            )
             discount = self.config.discount * (~batch["terminated"])
             target = batch["reward"] + discount * (next_value + temperature * next_entropy)
         features = self.critic.encoder(obs)
@@ -187,7 +199,10 @@ class SAC:
         critic_loss = per_seed_mean((first - target) ** 2) + per_seed_mean((second - target) ** 2)
         self.critic_optimiser.step(critic_loss)
 
-        value, entropy = self._expectation(self.critic, obs, noise)
+        features = features.detach()
+        with self.critic_parameters.frozen():
+            policy = self._policy(features)
+            value, entropy = self._expectation(policy, self.critic, features, noise)
         actor_loss = -per_seed_mean(value + temperature * entropy)
         self.actor_optimiser.step(actor_loss)
 
@@ -212,18 +227,18 @@ class SAC:
         return SquashedNormal(mean, low + 0.5 * (high - low) * (torch.tanh(raw) + 1))
 
     def _expectation(
-        self, critic: TwinCritic, obs: Observation, noise: Tensor
+        self,
+        policy: Categorical | SquashedNormal,
+        critic: TwinCritic,
+        features: Tensor,
+        noise: Tensor,
     ) -> tuple[Tensor, Tensor]:
-        """Expected value (the smaller critic's) and entropy of the present policy, ``[S, B]``."""
-        with torch.no_grad():
-            features = self.critic.encoder(obs)
-            critic_features = features if critic is self.critic else critic.encoder(obs)
-        policy = self._policy(features)
+        """Expected value (the smaller critic's) and entropy of a policy, ``[S, B]``."""
         if isinstance(policy, SquashedNormal):
             action, log_prob = policy.sample_with_log_prob(noise)
-            value = torch.minimum(*critic(torch.cat([critic_features, action], dim=-1)))
+            value = torch.minimum(*critic(torch.cat([features, action], dim=-1)))
             return value.squeeze(-1), -log_prob
-        values = torch.minimum(*critic(critic_features)).unflatten(-1, noise.shape[2:])
+        values = torch.minimum(*critic(features)).unflatten(-1, noise.shape[2:])
         return (policy.log_probs.exp() * values).sum(dim=-1).mean(dim=-1), policy.entropy()
 
     def _value_of(self, features: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:

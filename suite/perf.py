@@ -51,6 +51,8 @@ class Workload:
     """Steps of every lane between PPO's updates."""
     minibatch: int = 0
     epochs: int = 0
+    preset: str | None = None
+    """Ours: the preset that holds the peer's settings."""
     config: Mapping[str, str] = field(default_factory=dict)
     """Overrides of our config that make it the same work."""
 
@@ -68,7 +70,7 @@ WORKLOADS = (
         rollout=2048,
         minibatch=64,
         epochs=10,
-        config={"lanes": "1", "rollout_steps": "2048"},
+        preset="peer",
     ),
     Workload(
         title="PPO on CartPole-v1, 8 lanes per seed",
@@ -82,6 +84,7 @@ WORKLOADS = (
         rollout=256,
         minibatch=64,
         epochs=10,
+        preset="peer",
         config={"lanes": "8", "rollout_steps": "256"},
     ),
     Workload(
@@ -200,7 +203,9 @@ def measure(workload: Workload, report: Report) -> float:
         time_limit=1.0,
         ranked=False,
     )
-    config = resolve_config(algorithm, task.id, halves.name, overrides=workload.config)
+    config = resolve_config(
+        algorithm, task.id, halves.name, workload.preset, overrides=workload.config
+    )
     work = Work(
         algorithm=workload.algorithm,
         task=task.id,

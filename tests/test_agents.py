@@ -250,15 +250,16 @@ def table_agent(seeds: tuple[int, ...] = (0,), actions: Any = None, **changes: A
     defaults = {"lanes": 1, "hidden": (), "learning_starts": 1, "update_period": 1, "batch_size": 1}
     agent = make_agent("dqn", spaces, 100, seeds, **(defaults | {"loss": "squared"} | changes))
     for network in (agent.online, agent.target):
-        set_table(network.mlp, [[0.0] * network.mlp.output.weight.shape[2]] * 2)
+        set_table(network.mlp, [[0.0] * network.mlp.outputs] * 2)
     return agent
 
 
 @torch.no_grad()
 def set_table(mlp: Any, rows: list[list[float]]) -> None:
     """Make a network without hidden layers give these outputs for observations 0 and 1."""
-    mlp.output.weight.copy_(torch.tensor(rows))
-    mlp.output.bias.zero_()
+    ((weight, bias),) = mlp.layers(mlp.packed)
+    weight.copy_(torch.tensor(rows))
+    bias.zero_()
 
 
 def step_from_0_to_1(
@@ -435,8 +436,9 @@ def test_the_categorical_expectation_equals_the_sum_over_all_joint_actions(
     obs = {"observation": torch.tensor([[0, 1], [1, 0]])}
     noise = torch.zeros(2, 2, len(sizes), max(sizes))
     with torch.no_grad():
-        value, entropy = agent._expectation(agent.critic, obs, noise)
         features = agent.critic.encoder(obs)
+        policy = agent._policy(features)
+        value, entropy = agent._expectation(policy, agent.critic, features, noise)
         shape = (2, 2, len(sizes), max(sizes))
         logits = agent.actor(features).view(shape)
         smaller = torch.minimum(*agent.critic(features)).view(shape)
@@ -459,8 +461,9 @@ def test_the_squashed_normals_expectation_equals_the_integral_over_actions() -> 
     weight /= weight.sum()
     obs = {"observation": torch.ones(1, 4001, dtype=torch.int64)}
     with torch.no_grad():
-        value, entropy = agent._expectation(agent.critic, obs, noise)
         features = agent.critic.encoder(obs)
+        policy = agent._policy(features)
+        value, entropy = agent._expectation(policy, agent.critic, features, noise)
         mean, raw = agent.actor(features)[0, 0].double().tolist()
         # the same by the density of the action itself, on a grid of its range
         action = torch.linspace(-1, 1, 40_003, dtype=torch.float64)[1:-1]

@@ -10,16 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from baselines.parts.networks import (
-    ACTIVATIONS,
-    MLP,
-    NARROW,
-    Convolution,
-    Encoder,
-    Linear,
-    _NarrowLinear,
-)
-from suite.spaces import Box, Discrete, MultiDiscrete, Space, box
+from baselines.parts.layers import MLP, Embedding, Impala, PlainConvolutions
+from baselines.parts.networks import EMBEDDING, NATURE, SMALL, Encoder, EncoderOptions
+from suite.spaces import Box, Discrete, MultiDiscrete, Space, Text, box
 from suite.streams import Streams
 
 SEEDS = (3, 5, 8)
@@ -44,23 +37,37 @@ def row(module: nn.Module, seed: int) -> list[Tensor]:
     return [p.detach()[seed].clone().requires_grad_() for p in module.parameters()]
 
 
-def separate_linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    return F.linear(x, weight.T, bias[0])
-
-
-def separate_mlp(x: Tensor, parameters: list[Tensor], activation: str) -> Tensor:
+def separate_mlp(x: Tensor, packed: Tensor, mlp: MLP, activation: str) -> Tensor:
+    """One seed's network, layer by layer, from its row ``[P]`` of parameters."""
     function = {"tanh": torch.tanh, "relu": torch.relu}[activation]
-    pairs = list(zip(parameters[::2], parameters[1::2], strict=True))
-    for weight, bias in pairs[:-1]:
-        x = function(separate_linear(x, weight, bias))
-    return separate_linear(x, *pairs[-1])
+    start = 0
+    for index, (inputs, outputs) in enumerate(mlp.shapes):
+        weight = packed[start : start + inputs * outputs].view(outputs, inputs)
+        start += inputs * outputs
+        x = F.linear(x, weight, packed[start : start + outputs])
+        start += outputs
+        x = function(x) if index < mlp.num_active else x
+    assert start == len(packed)
+    return x
 
 
-def separate_convolution(image: Tensor, parameters: list[Tensor]) -> Tensor:
-    x = image.permute(0, 3, 1, 2) / 255.0
+def separate_nature(image: Tensor, parameters: list[Tensor]) -> Tensor:
+    x = image
     for weight, bias, stride in zip(parameters[:3], parameters[3:], (4, 2, 1), strict=True):
         x = torch.relu(F.conv2d(x, weight, bias, stride=stride))
     return x.flatten(1)
+
+
+def separate_impala(image: Tensor, parameters: list[Tensor]) -> Tensor:
+    pairs = list(zip(parameters[:15], parameters[15:], strict=True))
+    x = image
+    for block in (pairs[:5], pairs[5:10], pairs[10:]):
+        x = F.conv2d(x, *block[0], padding=1)
+        x = F.max_pool2d(x, 3, 2, 1)
+        for first, second in (block[1:3], block[3:5]):
+            inner = F.conv2d(torch.relu(x), *first, padding=1)
+            x = x + F.conv2d(torch.relu(inner), *second, padding=1)
+    return torch.relu(x).flatten(1)
 
 
 def assert_equals_separate(module: nn.Module, x: Tensor, separate) -> None:
@@ -84,65 +91,112 @@ def assert_equals_separate(module: nn.Module, x: Tensor, separate) -> None:
 
 @pytest.mark.usefixtures("float64")
 class TestBatchedEqualsSeparate:
-    @pytest.mark.parametrize("outputs", [1, NARROW, NARROW + 1, 32])
-    @pytest.mark.parametrize("init", ["orthogonal", "uniform"])
-    def test_linear_equals_separate_layers(self, outputs: int, init: str):
-        layer = Linear(Streams(SEEDS), 6, outputs, init)
-        assert_equals_separate(layer, noise(5, 6), lambda x, p: separate_linear(x, *p))
-
+    @pytest.mark.parametrize("twice", [False, True], ids=["fast", "twice-differentiable"])
+    @pytest.mark.parametrize("outputs", [1, 9, None])
     @pytest.mark.parametrize("activation", ["tanh", "relu"])
-    @pytest.mark.parametrize("hidden", [(), (16,), (16, 4)])
-    def test_mlp_equals_separate_networks(self, activation: str, hidden: tuple[int, ...]):
-        mlp = MLP(Streams(SEEDS), 5, hidden, 3, activation, "orthogonal", output_gain=0.5)
-        assert_equals_separate(mlp, noise(7, 5), lambda x, p: separate_mlp(x, p, activation))
+    @pytest.mark.parametrize("hidden", [(7,), (16, 4)])
+    def test_mlp_equals_separate_networks(
+        self, activation: str, hidden: tuple[int, ...], outputs: int | None, twice: bool
+    ):
+        mlp = MLP(
+            Streams(SEEDS), 5, hidden, outputs, activation, "uniform", twice_differentiable=twice
+        )
+        assert mlp.outputs == (outputs or hidden[-1])
+        assert_equals_separate(
+            mlp, noise(7, 5), lambda x, p: separate_mlp(x, p[0], mlp, activation)
+        )
 
-    def test_convolution_equals_separate_convolutions(self):
-        convolution = Convolution(Streams(SEEDS), (36, 40, 2))
-        assert_equals_separate(convolution, pixels(3), separate_convolution)
+    def test_mlp_without_hidden_layers_is_affine(self):
+        mlp = MLP(Streams(SEEDS), 6, (), 2)
+        assert_equals_separate(mlp, noise(5, 6), lambda x, p: separate_mlp(x, p[0], mlp, "relu"))
+
+    def test_nature_equals_separate_convolutions(self):
+        convolutions = PlainConvolutions(Streams(SEEDS), NATURE, (2, 36, 40))
+        assert_equals_separate(convolutions, noise(3, 2, 36, 40), separate_nature)
+
+    def test_impala_equals_separate_convolutions(self):
+        convolutions = Impala(Streams(SEEDS), (2, 13, 16))
+        assert convolutions.outputs == 32 * 2 * 2
+        assert_equals_separate(convolutions, noise(2, 2, 13, 16), separate_impala)
+
+    @pytest.mark.parametrize(
+        "make",
+        [
+            lambda streams: PlainConvolutions(streams, SMALL, (2, 9, 8)),
+            lambda streams: Impala(streams, (2, 9, 8)),
+        ],
+        ids=["plain", "impala"],
+    )
+    def test_one_grouped_call_gives_what_one_call_per_seed_gives(self, make):
+        """The GPU's way, here on the CPU."""
+        convolutions, x = make(Streams(SEEDS)), noise(3, 2, 9, 8)
+        y = convolutions.apply_layers(
+            x.transpose(0, 1).flatten(1, 2),
+            [weight.flatten(0, 1) for weight in convolutions.weights],
+            [bias.flatten() for bias in convolutions.biases],
+            groups=3,
+        )
+        assert close(y.reshape(3, 3, -1).transpose(0, 1), convolutions(x))
+
+    def test_embedding_equals_separate_tables(self):
+        symbols = Streams(SEEDS).integers("symbols", 7, 4, 2)
+        assert_equals_separate(
+            Embedding(Streams(SEEDS), 7, 5), symbols, lambda x, p: F.embedding(x, p[0])
+        )
 
 
 @pytest.mark.usefixtures("float64")
 class TestDerivatives:
-    """Trust-region methods differentiate twice, which a custom backward pass can get wrong."""
+    @pytest.mark.parametrize("activation", ["tanh", "relu"])
+    def test_backward_pass_agrees_with_finite_differences(self, activation: str):
+        mlp = MLP(Streams(SEEDS), 3, (4,), 2, activation)
+        x = noise(2, 3).requires_grad_()
+        packed = mlp.packed.detach().clone().requires_grad_()
 
-    def test_tanh_has_first_and_second_derivatives(self):
-        x = noise(2, 4).requires_grad_()
-        assert torch.autograd.gradcheck(ACTIVATIONS["tanh"], (x,))
-        assert torch.autograd.gradgradcheck(ACTIVATIONS["tanh"], (x,))
+        def function(x: Tensor, packed: Tensor) -> Tensor:
+            return torch.func.functional_call(mlp, {"packed": packed}, (x,))
 
-    def test_narrow_linear_has_first_and_second_derivatives(self):
-        inputs = (noise(2, 4), noise(4, 3, role="weight"), noise(1, 3, role="bias"))
-        inputs = tuple(x.requires_grad_() for x in inputs)
-        assert torch.autograd.gradcheck(_NarrowLinear.apply, inputs)
-        assert torch.autograd.gradgradcheck(_NarrowLinear.apply, inputs)
+        assert torch.autograd.gradcheck(function, (x, packed))
 
-    def test_hessian_vector_product_of_a_network_equals_that_of_separate_networks(self):
-        mlp = MLP(Streams(SEEDS), 3, (4,), 2, "tanh", "orthogonal")
-        x = noise(6, 3)
-        parameters = list(mlp.parameters())
-        vector = [noise(*p.shape[1:], role="vector") for p in parameters]
-        product = curvature(mlp(x), parameters, vector)
+    def test_no_gradient_is_formed_for_frozen_parameters(self):
+        mlp = MLP(Streams(SEEDS), 3, (4,), 2).requires_grad_(False)
+        x = noise(2, 3).requires_grad_()
+        mlp(x).sum().backward()
+        assert x.grad is not None
+        assert mlp.packed.grad is None
+
+    def test_hessian_vector_product_equals_that_of_separate_networks(self):
+        mlp = MLP(Streams(SEEDS), 3, (4,), 2, "tanh", "orthogonal", twice_differentiable=True)
+        x, vector = noise(6, 3), noise(mlp.packed.shape[1], role="vector")
+        product = curvature(mlp(x), mlp.packed, vector)
         for s in range(len(SEEDS)):
-            alone = row(mlp, s)
-            expected = curvature(separate_mlp(x[s], alone, "tanh"), alone, [v[s] for v in vector])
-            for batched, single in zip(product, expected, strict=True):
-                assert close(batched[s], single)
+            (alone,) = row(mlp, s)
+            expected = curvature(separate_mlp(x[s], alone, mlp, "tanh"), alone, vector[s])
+            assert close(product[s], expected)
+
+    def test_the_fast_path_refuses_to_be_differentiated_twice(self):
+        mlp = MLP(Streams(SEEDS), 3, (4,), 2, "tanh")
+        with pytest.raises(RuntimeError):
+            curvature(mlp(noise(6, 3)), mlp.packed, noise(mlp.packed.shape[1]))
 
 
-def curvature(outputs: Tensor, parameters: list[Tensor], vector: list[Tensor]) -> list[Tensor]:
-    gradient = torch.autograd.grad((outputs**2).sum(), parameters, create_graph=True)
-    along = sum((g * v).sum() for g, v in zip(gradient, vector, strict=True))
-    return list(torch.autograd.grad(along, parameters))
+def curvature(outputs: Tensor, parameters: Tensor, vector: Tensor) -> Tensor:
+    (gradient,) = torch.autograd.grad((outputs**2).sum(), parameters, create_graph=True)
+    return torch.autograd.grad((gradient * vector).sum(), parameters)[0]
 
 
 def test_fast_tanh_equals_tanh_in_value_and_gradient():
     x = torch.cat([torch.linspace(-12, 12, 2001), torch.tensor([-1e30, -1e-6, 0.0, 1e-6, 1e30])])
-    ours, reference = x.clone().requires_grad_(), x.clone().requires_grad_()
-    value, expected = ACTIVATIONS["tanh"](ours), torch.tanh(reference)
+    ours = x.view(1, -1, 1).clone().requires_grad_()
+    reference = x.clone().requires_grad_()
+    mlp = MLP(Streams((0,)), 1, (1,), None, "tanh")
+    with torch.no_grad():
+        mlp.packed.copy_(torch.tensor([[1.0, 0.0]]))
+    value, expected = mlp(ours), torch.tanh(reference)
     value.sum().backward()
     expected.sum().backward()
-    assert (value - expected).abs().max() < 1e-6
-    assert (ours.grad - reference.grad).abs().max() < 1e-6
+    assert (value.flatten() - expected).abs().max() < 1e-6
+    assert (ours.grad.flatten() - reference.grad).abs().max() < 1e-6
 
 
 class TestInitialWeights:
@@ -150,41 +204,46 @@ class TestInitialWeights:
     def test_orthogonal_columns_or_rows_are_orthonormal_up_to_the_gain(
         self, inputs: int, outputs: int
     ):
-        weight = Linear(Streams(SEEDS), inputs, outputs, "orthogonal", gain=3.0).weight / 3
+        weight, _ = only_layer(MLP(Streams(SEEDS), inputs, (), outputs, "relu", "orthogonal", 3.0))
         product = weight @ weight.mT if inputs < outputs else weight.mT @ weight
-        expected = torch.eye(min(inputs, outputs)).expand(3, -1, -1)
-        assert torch.allclose(product, expected, atol=1e-5)
+        expected = 9 * torch.eye(min(inputs, outputs)).expand(3, -1, -1)
+        assert torch.allclose(product, expected, atol=1e-4)
 
     def test_orthogonal_layers_start_without_bias(self):
-        assert not Linear(Streams(SEEDS), 4, 3, "orthogonal").bias.any()
+        _, bias = only_layer(MLP(Streams(SEEDS), 4, (), 3, init="orthogonal"))
+        assert not bias.any()
 
     def test_convolution_filters_are_orthogonal_with_gain_root_two(self):
-        for weight in Convolution(Streams(SEEDS), (36, 36, 1)).weights:
+        for weight in PlainConvolutions(Streams(SEEDS), NATURE, (1, 36, 36)).weights:
             flat = weight.flatten(2)
             expected = 2 * torch.eye(flat.shape[1]).expand(3, -1, -1)
             assert torch.allclose(flat @ flat.mT, expected, atol=1e-4)
 
     def test_uniform_weights_fill_the_range_of_one_over_root_inputs(self):
-        layer = Linear(Streams(SEEDS), 16, 500, "uniform")
-        for values in (layer.weight, layer.bias):
+        for values in only_layer(MLP(Streams(SEEDS), 16, (), 500)):
             assert -0.25 <= values.min() < -0.249
             assert 0.249 < values.max() < 0.25
 
     def test_mlp_gains_are_root_two_inside_and_as_asked_at_the_output(self):
         mlp = MLP(Streams(SEEDS), 4, (4, 4), 4, "tanh", "orthogonal", output_gain=0.01)
-        gains = [layer.weight[0].norm(dim=0) for layer in (*mlp.hidden, mlp.output)]
+        gains = [weight[0].norm(dim=0) for weight, _ in mlp.layers(mlp.packed)]
         for gain, expected in zip(gains, (math.sqrt(2), math.sqrt(2), 0.01), strict=True):
             assert torch.allclose(gain, torch.full((4,), expected), rtol=1e-5)
 
     @pytest.mark.parametrize("init", ["orthogonal", "uniform"])
     def test_seeds_start_from_different_weights(self, init: str):
-        weight = Linear(Streams((0, 1, 2)), 4, 3, init).weight
+        weight, _ = only_layer(MLP(Streams((0, 1, 2)), 4, (), 3, init=init))
         assert not torch.equal(weight[0], weight[1])
         assert not torch.equal(weight[1], weight[2])
 
     @pytest.mark.parametrize("others", [(5,), (5, 0), (9, 2, 5, 7)], ids=str)
     def test_weights_of_a_seed_do_not_depend_on_the_seeds_beside_it(self, others: tuple[int, ...]):
-        spaces = {"image": box(0, 255, (36, 36, 1), "uint8"), "vector": box(-1, 1, (3,))}
+        spaces = {
+            "image": box(0, 255, (36, 36, 1), "uint8"),
+            "vector": box(-1, 1, (3,)),
+            "map": box(0, 5, (4, 4), "uint8"),
+            "words": Text(4, 9),
+        }
         place = others.index(5)
         for init in ("orthogonal", "uniform"):
             for make in (
@@ -196,7 +255,11 @@ class TestInitialWeights:
                     assert torch.equal(many[place], one[0])
 
     def test_parameters_take_the_default_precision(self):
-        layers = (Linear(Streams(SEEDS), 2, 2, "uniform"), Convolution(Streams(SEEDS), (36, 36, 1)))
+        layers = (
+            MLP(Streams(SEEDS), 2, (2,), 2),
+            PlainConvolutions(Streams(SEEDS), NATURE, (1, 36, 36)),
+            Embedding(Streams(SEEDS), 2, 2),
+        )
         assert {p.dtype for layer in layers for p in layer.parameters()} == {torch.float32}
 
 
@@ -204,12 +267,16 @@ class TestPoisonedSeed:
     """What is NaN in one seed stays in that seed, to the last bit."""
 
     @pytest.mark.parametrize("outputs", [2, 32])
-    def test_other_seeds_of_a_linear_layer_are_untouched(self, outputs: int):
-        layer = Linear(Streams(SEEDS), 6, outputs, "uniform")
-        self.check(layer, noise(5, 6))
+    @pytest.mark.parametrize("activation", ["tanh", "relu"])
+    def test_other_seeds_of_a_network_are_untouched(self, outputs: int, activation: str):
+        self.check(MLP(Streams(SEEDS), 6, (8,), outputs, activation), noise(5, 6))
 
     def test_other_seeds_of_a_convolution_are_untouched(self):
-        self.check(Convolution(Streams(SEEDS), (36, 40, 2)), pixels(2))
+        self.check(PlainConvolutions(Streams(SEEDS), NATURE, (2, 36, 40)), noise(2, 2, 36, 40))
+
+    def test_other_seeds_of_an_embedding_are_untouched(self):
+        symbols = Streams(SEEDS).integers("symbols", 7, 4)
+        self.check(Embedding(Streams(SEEDS), 7, 5), symbols)
 
     def check(self, module: nn.Module, x: Tensor) -> None:
         clean, clean_gradients = self.run(module, x)
@@ -229,6 +296,12 @@ class TestPoisonedSeed:
         return outputs, torch.autograd.grad((outputs**2).sum(), list(module.parameters()))
 
 
+def only_layer(mlp: MLP) -> tuple[Tensor, Tensor]:
+    """Weight ``[S, in, out]`` and bias ``[S, 1, out]``."""
+    (layer,) = mlp.layers(mlp.packed.detach())
+    return layer
+
+
 def integers(low: int, high: int, shape: tuple[int, ...]) -> Box:
     return box(low, high, shape, "int64")
 
@@ -244,8 +317,8 @@ class TestEncoder:
             (MultiDiscrete((2, 3)), [1, 0], [0, 1, 1, 0, 0]),
             (integers(-1, 1, (2,)), [-1, 1], [1, 0, 0, 0, 0, 1]),
             (box(0, 2, (2,), "uint8"), [0, 2], [1, 0, 0, 0, 0, 1]),
-            (integers(0, 63, (1,)), [63], [0] * 63 + [1]),
-            (integers(0, 64, (2,)), [7, 64], [7, 64]),
+            (integers(0, 1023, (1,)), [1023], [0] * 1023 + [1]),
+            (integers(0, 1 << 15, (2,)), [7, 1 << 15], [7, 1 << 15]),
             (integers(-(2**31), 2**31 - 1, (1,)), [12], [12]),
         ],
         ids=[
@@ -273,11 +346,77 @@ class TestEncoder:
         assert encoder.outputs == len(features)
         assert torch.equal(encoder(obs), expected)
 
-    def test_image_leaf_passes_the_convolution(self):
-        encoder = Encoder(Streams(SEEDS), {"image": box(0, 255, (36, 40, 2), "uint8")})
-        convolution = Convolution(Streams(SEEDS), (36, 40, 2))
-        assert torch.equal(encoder({"image": pixels(3)}), convolution(pixels(3)))
-        assert encoder.outputs == convolution.outputs == 64
+    def test_image_leaf_passes_the_convolutions_and_a_dense_layer(self):
+        options = EncoderOptions(features=6)
+        encoder = Encoder(Streams(SEEDS), {"image": box(0, 255, (36, 40, 2), "uint8")}, options)
+        image = pixels(3)
+        streams = Streams(SEEDS)
+        convolutions = PlainConvolutions(streams, NATURE, (2, 36, 40))
+        dense = MLP(streams, 64, (6,), None, init="orthogonal")
+        expected = dense(convolutions(image.permute(0, 1, 4, 2, 3) / 255))
+        assert torch.allclose(encoder({"image": image}), expected, atol=1e-6)
+        assert encoder.outputs == 6
+
+    @pytest.mark.parametrize("network", ["nature", "impala"])
+    @pytest.mark.parametrize("size", [(84, 84), (36, 35), (7, 7), (3, 5)])
+    def test_images_of_any_size_are_read(self, size: tuple[int, int], network: str):
+        spaces = {"image": box(0, 255, (*size, 3), "uint8")}
+        encoder = Encoder(Streams((0,)), spaces, EncoderOptions(network, features=8))
+        black = torch.zeros(1, 1, *size, 3, dtype=torch.uint8)
+        white = torch.full_like(black, 255)
+        assert encoder({"image": white}).shape == (1, 1, 8)
+        assert not torch.equal(encoder({"image": white}), encoder({"image": black}))
+
+    @pytest.mark.parametrize("shape", [(7, 7, 3), (9, 9), (21, 79)], ids=str)
+    def test_every_cell_of_a_grid_matters(self, shape: tuple[int, ...]):
+        spaces = {"map": box(0, 5, shape, "uint8")}
+        encoder = Encoder(Streams((0,)), spaces, EncoderOptions(features=64))
+        empty = torch.zeros(1, 1, *shape, dtype=torch.uint8)
+        for place in ((0, 0), (shape[0] - 1, shape[1] - 1), (shape[0] // 2, 3)):
+            marked = empty.clone()
+            marked[0, 0][place] = 5
+            assert not torch.equal(encoder({"map": marked}), encoder({"map": empty}))
+
+    def test_symbols_on_the_same_cells_are_embedded_by_tables_of_their_own_and_added(self):
+        low, high = np.zeros((2, 2, 2), np.uint8), np.zeros((2, 2, 2), np.uint8)
+        high[..., 0], high[..., 1] = 3, 1
+        spaces = {"kind": Box(low, high, np.dtype("uint8")), "depth": integers(-2, 1, (2, 2))}
+        encoder = Encoder(Streams(SEEDS), spaces, EncoderOptions(features=8))
+        kind = torch.tensor([[[3, 0], [1, 1]], [[0, 1], [2, 0]]], dtype=torch.uint8)
+        obs = {"kind": kind.expand(3, 1, 2, 2, 2), "depth": torch.full((3, 1, 2, 2), -1)}
+        streams = Streams(SEEDS)
+        table = streams.normal("parameters", 4 + 2 + 4, EMBEDDING)
+        convolutions = PlainConvolutions(
+            streams, ((EMBEDDING, 3, 1, 1), *SMALL[1:]), (EMBEDDING, 2, 2)
+        )
+        dense = MLP(streams, convolutions.outputs, (8,), None, init="orthogonal")
+        cells = table[:, kind[..., 0].long()] + table[:, 4 + kind[..., 1].long()]
+        cells = cells + table[:, 6 + 1].view(3, 1, 1, EMBEDDING)  # [S, H, W, EMBEDDING]
+        expected = dense(convolutions(cells.unsqueeze(1).movedim(-1, 2)))
+        assert torch.allclose(encoder(obs), expected, atol=1e-5)
+        assert encoder.outputs == 8
+
+    def test_grids_of_other_sizes_are_read_apart(self):
+        spaces = {"map": integers(0, 3, (4, 4)), "crop": integers(0, 3, (3, 3))}
+        assert Encoder(Streams((0,)), spaces, EncoderOptions(features=8)).outputs == 16
+
+    def test_the_order_of_words_matters_and_padding_behind_does_not(self):
+        encoder = Encoder(Streams(SEEDS), {"text": Text(6, 9)}, EncoderOptions(features=64))
+
+        def read(*words: int) -> Tensor:
+            return encoder({"text": torch.tensor(words, dtype=torch.uint8).expand(3, 1, -1)})
+
+        assert encoder.outputs == 8
+        assert not torch.equal(read(1, 2, 3, 0, 0, 0), read(3, 2, 1, 0, 0, 0))
+        assert torch.equal(read(1, 2, 3, 0, 0, 0), read(1, 2, 3, 0, 0, 0, 0, 0))
+
+    def test_long_rows_of_symbols_are_read_like_a_text(self):
+        encoder = Encoder(Streams(SEEDS), {"bag": integers(-1, 99, (55,))})
+        bag = torch.full((3, 2, 55), -1)
+        assert encoder({"bag": bag}).shape == (3, 2, encoder.outputs)
+        bag[:, 1, 7] = 99
+        features = encoder({"bag": bag})
+        assert not torch.equal(features[:, 0], features[:, 1])
 
     def test_several_leaves_are_concatenated_in_the_order_of_the_spaces(self):
         spaces = {
@@ -285,17 +424,19 @@ class TestEncoder:
             "image": box(0, 255, (36, 40, 2), "uint8"),
             "gear": Discrete(3),
         }
-        encoder = Encoder(Streams(SEEDS), spaces)
+        options = EncoderOptions(features=6)
+        encoder = Encoder(Streams(SEEDS), spaces, options)
         obs = {
             "gear": torch.full((3, 2), 1),
             "image": pixels(2),
             "speed": torch.tensor([0.5, -0.5]).expand(3, 2, 2),
         }
         features = encoder(obs)
-        assert features.shape == (3, 2, encoder.outputs) == (3, 2, 2 + 64 + 3)
+        image = Encoder(Streams(SEEDS), {"image": spaces["image"]}, options)
+        assert features.shape == (3, 2, encoder.outputs) == (3, 2, 2 + 6 + 3)
         assert torch.equal(features[..., :2], obs["speed"])
-        assert torch.equal(features[..., 2:66], Convolution(Streams(SEEDS), (36, 40, 2))(pixels(2)))
-        assert torch.equal(features[..., 66:], torch.tensor([0.0, 1.0, 0.0]).expand(3, 2, 3))
+        assert torch.equal(features[..., 2:8], image(obs))
+        assert torch.equal(features[..., 8:], torch.tensor([0.0, 1.0, 0.0]).expand(3, 2, 3))
 
     @pytest.mark.parametrize(
         "space",
@@ -311,18 +452,17 @@ class TestEncoder:
         assert features.shape == (3, 20, encoder.outputs)
         for t, e in ((0, 0), (0, 3), (4, 1)):
             step = encoder({"leaf": leaf[:, t, e : e + 1]})
-            assert torch.equal(features[:, t * 4 + e], step[:, 0])
+            assert torch.allclose(features[:, t * 4 + e], step[:, 0], atol=1e-6)
 
     def test_images_of_rollouts_become_the_batch_in_the_same_order(self):
         encoder = Encoder(Streams(SEEDS), {"image": box(0, 255, (36, 40, 2), "uint8")})
         image = pixels(6).unflatten(1, (2, 3))
-        assert torch.allclose(
-            encoder({"image": image})[:, 4], encoder({"image": image[:, 1, 1:2]})[:, 0]
-        )
+        features, alone = encoder({"image": image}), encoder({"image": image[:, 1, 1:2]})
+        assert torch.allclose(features[:, 4], alone[:, 0], atol=1e-6)
 
     def test_only_vectors_are_standardised(self):
         spaces = {"speed": box(-9, 9, (1,)), "gear": Discrete(2)}
-        encoder = Encoder(Streams((0,)), spaces, normalise=True)
+        encoder = Encoder(Streams((0,)), spaces, EncoderOptions(vectors="moments"))
         obs = {"speed": torch.tensor([[[1.0], [5.0]]]), "gear": torch.tensor([[0, 1]])}
         encoder.update(obs)
         expected = torch.tensor([[[-1.0, 1.0, 0.0], [1.0, 0.0, 1.0]]])
@@ -334,18 +474,15 @@ class TestEncoder:
         encoder.update(obs)
         assert torch.equal(encoder(obs), obs["speed"])
 
-    @pytest.mark.parametrize("size", [(36, 36), (36, 84), (84, 84)])
-    def test_images_from_36_pixels_on_are_accepted(self, size: tuple[int, int]):
-        convolution = Convolution(Streams((0,)), (*size, 1))
-        features = convolution(torch.zeros(1, 1, *size, 1, dtype=torch.uint8))
-        assert features.shape == (1, 1, convolution.outputs)
-
-    @pytest.mark.parametrize("size", [(35, 36), (36, 35), (7, 7)])
-    def test_smaller_images_are_refused(self, size: tuple[int, int]):
-        with pytest.raises(ValueError, match="at least 36 x 36 pixels"):
-            Encoder(Streams((0,)), {"image": box(0, 255, (*size, 3), "uint8")})
+    def test_symlog_squashes_both_signs(self):
+        encoder = Encoder(
+            Streams((0,)), {"gold": box(-9, 9, (3,))}, EncoderOptions(vectors="symlog")
+        )
+        features = encoder({"gold": torch.tensor([[[0.0, math.e - 1, 1 - math.e**3]]])})
+        assert torch.allclose(features, torch.tensor([[[0.0, 1.0, -3.0]]]), atol=1e-5)
 
     @pytest.mark.parametrize("name", ["values", "type", "left.wheel", ""])
     def test_leaves_may_have_any_name(self, name: str):
-        encoder = Encoder(Streams((0,)), {name: box(-1, 1, (2,))}, normalise=True)
+        options = EncoderOptions(vectors="moments")
+        encoder = Encoder(Streams((0,)), {name: box(-1, 1, (2,))}, options)
         assert encoder({name: torch.ones(1, 1, 2)}).tolist() == [[[1.0, 1.0]]]

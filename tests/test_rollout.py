@@ -33,20 +33,29 @@ def transition(t: int) -> Transition:
     )
 
 
-def filled(first: int = 0) -> Rollout:
+def full(first: int = 0) -> Transition:
     rollout = Rollout(STEPS)
-    for t in range(first, first + STEPS):
-        rollout.add(transition(t))
-    return rollout
+    *early, last = [rollout.add(transition(t)) for t in range(first, first + STEPS)]
+    assert early == [None] * (STEPS - 1)
+    assert last is not None
+    return last
+
+
+def assert_equal(one: Transition | None, other: Transition) -> None:
+    assert one is not None
+    assert torch.equal(one.reward, other.reward)
+    assert torch.equal(one.obs["room"], other.obs["room"])
+    assert torch.equal(one.extras["log_prob"], other.extras["log_prob"])
 
 
 def test_is_full_after_its_steps_and_not_before():
     rollout = Rollout(STEPS)
-    assert [rollout.add(transition(t)) for t in range(2 * STEPS)] == [False, False, False, True] * 2
+    filled = [rollout.add(transition(t)) is not None for t in range(2 * STEPS)]
+    assert filled == [False, False, False, True] * 2
 
 
 def test_every_leaf_lies_at_its_seed_step_and_lane():
-    data = filled().all()
+    data = full()
     expected = torch.stack([count(t) for t in range(STEPS)], dim=1)  # [S, T, E]
     assert expected[1, 2, 1] == 112
     assert torch.equal(data.action, expected)
@@ -58,31 +67,22 @@ def test_every_leaf_lies_at_its_seed_step_and_lane():
 
 
 def test_termination_and_truncation_stay_apart():
-    data = filled().all()
+    data = full()
     assert torch.equal(data.terminated, data.action % 2 == 0)
     assert torch.equal(data.truncated, data.action % 2 == 1)
 
 
 def test_leaves_keep_their_types():
-    data = filled().all()
+    data = full()
     assert data.obs["room"].dtype == torch.uint8
     assert data.terminated.dtype == torch.bool
     assert data.extras["log_prob"].dtype == torch.float64
 
 
 def test_a_full_rollout_starts_anew():
-    rollout = filled()
-    for t in range(10, 10 + STEPS):
-        rollout.add(transition(t))
-    assert torch.equal(rollout.all().reward, filled(10).all().reward)
-
-
-def test_stored_steps_do_not_follow_what_they_were_copied_from():
-    rollout = Rollout(1)
-    step = transition(0)
-    rollout.add(step)
-    step.reward.zero_()
-    assert torch.equal(rollout.all().reward[:, 0], count(0).float())
+    rollout = Rollout(STEPS)
+    data = [rollout.add(transition(t)) for t in range(2 * STEPS)]
+    assert_equal(data[-1], full(STEPS))
 
 
 def test_restored_in_the_middle_goes_on_identically():
@@ -90,25 +90,17 @@ def test_restored_in_the_middle_goes_on_identically():
     for t in range(6):
         rollout.add(transition(t))
     other.load_state_dict(copy.deepcopy(rollout.state_dict()))
-    assert [(rollout.add(transition(t)), other.add(transition(t))) for t in (6, 7)] == [
-        (False, False),
-        (True, True),
-    ]
-    assert torch.equal(other.all().reward, rollout.all().reward)
-    assert torch.equal(other.all().obs["room"], filled(4).all().obs["room"])
-
-
-def test_restored_rollout_shares_nothing_with_the_saved_one():
-    rollout, other = filled(), Rollout(STEPS)
-    other.load_state_dict(rollout.state_dict())
-    rollout.add(transition(50))
-    assert torch.equal(other.all().reward, filled().all().reward)
+    for each in (rollout, other):
+        assert each.add(transition(6)) is None
+        assert_equal(each.add(transition(7)), full(4))
 
 
 def test_an_unused_rollout_can_be_saved():
-    other = filled()
-    other.load_state_dict(Rollout(STEPS).state_dict())
-    assert [other.add(transition(t)) for t in range(STEPS)] == [False, False, False, True]
+    used = Rollout(STEPS)
+    used.add(transition(0))
+    used.load_state_dict(Rollout(STEPS).state_dict())
+    filled = [used.add(transition(t)) is not None for t in range(STEPS)]
+    assert filled == [False, False, False, True]
 
 
 def test_take_picks_by_the_indices_of_each_seed():

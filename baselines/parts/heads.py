@@ -9,6 +9,7 @@ handed in, drawn from streams.
 from __future__ import annotations
 
 import math
+from functools import cached_property
 from typing import Protocol
 
 import torch
@@ -26,15 +27,20 @@ class Categorical:
     """D independent categorical choices: ``logits [S, B, D, K]``, -inf where no bin exists."""
 
     def __init__(self, logits: Tensor) -> None:
-        self.log_probs = torch.log_softmax(logits, dim=-1)
+        self.logits = logits
+
+    @cached_property
+    def log_probs(self) -> Tensor:
+        """``[S, B, D, K]``; acting does without."""
+        return torch.log_softmax(self.logits, dim=-1)
 
     def sample(self, gumbel: Tensor) -> Tensor:
         """Choices ``[S, B, D]`` from Gumbel noise ``[S, B, D, K]``."""
-        return (self.log_probs + gumbel).argmax(dim=-1)
+        return (self.logits + gumbel).argmax(dim=-1)
 
     def mode(self) -> Tensor:
         """The most probable choice ``[S, B, D]``."""
-        return self.log_probs.argmax(dim=-1)
+        return self.logits.argmax(dim=-1)
 
     def log_prob(self, choice: Tensor) -> Tensor:
         """``[S, B]`` for choices ``[S, B, D]``."""

@@ -1,273 +1,280 @@
-"""Networks for S seeds at once: parameters are ``[S, in, out]``, features ``[S, B, F]``.
+"""From observations to features: the one place where an algorithm meets kinds of leaves.
 
-Layers are ordinary modules that multiply in batches, so that optimisers and state dicts are
-ordinary too. Nothing here draws random numbers except at construction, from the streams.
+Every leaf has a kind (:func:`suite.spaces.leaf_kind`): images pass a convolutional network; grids
+of symbols are embedded, then convolved; texts are embedded and read by a small convolution;
+categories and short rows of symbols become one-hot; vectors stay what they are, or are standardised
+or squashed. What comes out of all leaves is concatenated.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from functools import cache
-from itertools import pairwise
-from typing import Any, Literal, cast
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, cast
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from baselines.parts.layers import MLP, Convolutions, Embedding, Impala, PlainConvolutions
 from baselines.parts.normalise import RunningMoments
-from suite.spaces import Box, Discrete, MultiDiscrete, Space, leaf_kind
+from suite.spaces import Box, Discrete, MultiDiscrete, Space, Text, leaf_kind
 from suite.steps import Observation
 from suite.streams import Streams
 
-Initialiser = Literal["orthogonal", "uniform"]
-Activation = Literal["tanh", "relu"]
+ImageNetwork = Literal["nature", "impala"]
+VectorScale = Literal["none", "moments", "symlog"]
 
-NARROW = 8
-"""Layers with at most this many outputs multiply in the other memory order, see _NarrowLinear."""
+NATURE = ((32, 8, 4, 0), (64, 4, 2, 0), (64, 3, 1, 0))
+"""Channels, kernel, stride, padding of Mnih et al. 2015, for images of at least 36 x 36 pixels."""
 
-MAX_SYMBOLS = 64
-"""Integer arrays of at most this many different values become one-hot; others stay numbers."""
+SMALL = ((32, 3, 2, 1), (64, 3, 2, 1))
+"""... for smaller images, and for grids of symbols."""
 
+LARGE_GRID = 12
+"""Grids whose shorter side is longer than this pass one more layer of stride 2 first."""
 
-class _Tanh(torch.autograd.Function):
-    """tanh as 2 sigmoid(2x) - 1: the CPU's vectorised sigmoid takes a ninth of tanh's time."""
+MAX_ONE_HOT = 1024
+"""Rows of symbols that need at most this many one-hot inputs get them; longer ones are read."""
 
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        y = torch.sigmoid(x + x).mul_(2).sub_(1)
-        if ctx is not None:
-            ctx.save_for_backward(y)
-        return y
+MAX_SYMBOLS = 1 << 15
+"""Integers with a wider range than this are quantities."""
 
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Tensor:
-        (y,) = ctx.saved_tensors
-        return torch.ops.aten.tanh_backward(grad, y)
+EMBEDDING = 32
+"""Features of a symbol or token."""
 
 
-class _NarrowLinear(torch.autograd.Function):
-    """x @ weight + bias for few outputs.
+@dataclass(frozen=True)
+class EncoderOptions:
+    """How leaves are read; algorithms fill it from their config."""
 
-    Batched multiplication by ``[in, 1]`` matrices is up to nine times faster when they are stored
-    output-major, and so is the gradient of the weights when computed as its transpose.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        if ctx is not None:
-            ctx.save_for_backward(x, weight)
-        return torch.baddbmm(bias, x, weight.mT.contiguous().mT)
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        x, weight = ctx.saved_tensors
-        return torch.bmm(grad, weight.mT), torch.bmm(grad.mT, x).mT, grad.sum(1, keepdim=True)
-
-
-def _call(function: type[torch.autograd.Function], *inputs: Tensor) -> Tensor:
-    """Apply a function of ours; without gradients, skip what autograd adds to its cost."""
-    if torch.is_grad_enabled():
-        return cast(Tensor, function.apply(*inputs))
-    return cast(Tensor, function.forward(None, *inputs))
-
-
-def _tanh(x: Tensor) -> Tensor:
-    return _call(_Tanh, x)
-
-
-ACTIVATIONS: Mapping[str, Callable[[Tensor], Tensor]] = {"tanh": _tanh, "relu": torch.relu}
-
-
-class Linear(nn.Module):
-    """S affine layers side by side: ``[S, B, in] -> [S, B, out]``.
-
-    Args:
-        streams: the ``"parameters"`` role gives each seed its own initial weights.
-        init: ``orthogonal`` (Saxe et al. 2014; zero bias) with ``gain``, or ``uniform`` in
-            ``+-1/sqrt(in)`` for weight and bias, PyTorch's own default.
-    """
-
-    def __init__(
-        self, streams: Streams, inputs: int, outputs: int, init: Initialiser, gain: float = 1.0
-    ) -> None:
-        super().__init__()
-        if init == "orthogonal":
-            weight = gain * _orthogonal(streams.normal("parameters", inputs, outputs))
-            bias = weight.new_zeros(weight.shape[0], 1, outputs)
-        else:
-            limit = inputs**-0.5
-            weight = limit * (2 * streams.uniform("parameters", inputs, outputs) - 1)
-            bias = limit * (2 * streams.uniform("parameters", 1, outputs) - 1)
-        dtype = torch.get_default_dtype()
-        self.weight = nn.Parameter(weight.to(dtype))
-        self.bias = nn.Parameter(bias.to(dtype))
-
-    def forward(self, x: Tensor) -> Tensor:
-        if self.weight.shape[2] <= NARROW:
-            return _call(_NarrowLinear, x, self.weight, self.bias)
-        return torch.baddbmm(self.bias, x, self.weight)
-
-
-def _orthogonal(noise: Tensor) -> Tensor:
-    """Orthonormal rows or columns ``[S, in, out]``, whichever are fewer, from normal noise."""
-    tall = noise if noise.shape[1] >= noise.shape[2] else noise.mT
-    q, r = torch.linalg.qr(tall)
-    q = q * r.diagonal(dim1=1, dim2=2).sign().unsqueeze(1)  # makes the distribution uniform
-    return (q if noise.shape[1] >= noise.shape[2] else q.mT).contiguous()
-
-
-class MLP(nn.Module):
-    """Hidden layers with an activation, then a linear layer: ``[S, B, in] -> [S, B, out]``.
-
-    Args:
-        output_gain: scale of the last layer's orthogonal initialisation.
-    """
-
-    def __init__(
-        self,
-        streams: Streams,
-        inputs: int,
-        hidden: Sequence[int],
-        outputs: int,
-        activation: Activation = "relu",
-        init: Initialiser = "uniform",
-        output_gain: float = 1.0,
-    ) -> None:
-        super().__init__()
-        sizes = [inputs, *hidden]
-        self.hidden = nn.ModuleList(
-            Linear(streams, a, b, init, gain=2**0.5) for a, b in pairwise(sizes)
-        )
-        self.output = Linear(streams, sizes[-1], outputs, init, gain=output_gain)
-        self.activation = ACTIVATIONS[activation]
-
-    def forward(self, x: Tensor) -> Tensor:
-        for layer in self.hidden:
-            x = self.activation(layer(x))
-        return self.output(x)
-
-
-class Convolution(nn.Module):
-    """The three convolutions of Mnih et al. 2015 for S seeds: pixels to ``[S, B, F]``.
-
-    Seeds are groups of channels of one grouped convolution, which beats a loop over seeds.
-    """
-
-    LAYERS = ((32, 8, 4), (64, 4, 2), (64, 3, 1))
-    """Channels, kernel width, stride."""
-
-    def __init__(self, streams: Streams, shape: tuple[int, ...]) -> None:
-        super().__init__()
-        height, width, channels = shape
-        self.weights = nn.ParameterList()
-        self.biases = nn.ParameterList()
-        dtype = torch.get_default_dtype()
-        for outputs, kernel, stride in self.LAYERS:
-            if min(height, width) < kernel:
-                raise ValueError(f"images must measure at least 36 x 36 pixels, got {shape[:2]}")
-            noise = streams.normal("parameters", outputs, channels * kernel * kernel)
-            weight = 2**0.5 * _orthogonal(noise)
-            weight = weight.reshape(-1, outputs, channels, kernel, kernel)
-            self.weights.append(nn.Parameter(weight.to(dtype)))
-            self.biases.append(nn.Parameter(weight.new_zeros(weight.shape[:2], dtype=dtype)))
-            height, width, channels = (
-                (height - kernel) // stride + 1,
-                (width - kernel) // stride + 1,
-                outputs,
-            )
-        self.outputs = height * width * channels
-
-    def forward(self, pixels: Tensor) -> Tensor:
-        """``[S, B, H, W, C]`` uint8 to ``[S, B, F]``."""
-        seeds, batch = pixels.shape[:2]
-        x = pixels.permute(1, 0, 4, 2, 3).flatten(1, 2).to(self.weights[0].dtype) / 255
-        for weight, bias, (_, _, stride) in zip(
-            self.weights, self.biases, self.LAYERS, strict=True
-        ):
-            x = torch.relu(
-                F.conv2d(x, weight.flatten(0, 1), bias.flatten(), stride=stride, groups=seeds)
-            )
-        return x.view(batch, seeds, -1).transpose(0, 1)
+    image_network: ImageNetwork = "nature"
+    features: int = 512
+    """Outputs of the dense layer after an image or a grid; a text has an eighth of it."""
+    vectors: VectorScale = "none"
+    """``moments``: standardised by running moments. ``symlog``: sign(x) log(1 + |x|), for
+    quantities of unknown scale (Hafner et al. 2023)."""
 
 
 class Encoder(nn.Module):
     """Observation leaves to features: ``{name: [S, ..., *leaf]} -> [S, B, F]``.
 
-    Vectors are flattened (and standardised by running moments if asked), categories and small
-    symbols become one-hot, images pass a convolution; all are concatenated. Dimensions between
-    the seed and the leaf's own become B.
+    Dimensions between the seed and a leaf's own become B.
     """
 
     def __init__(
-        self, streams: Streams, spaces: Mapping[str, Space], normalise: bool = False
+        self,
+        streams: Streams,
+        spaces: Mapping[str, Space],
+        options: EncoderOptions = EncoderOptions(),
     ) -> None:
         super().__init__()
-        self.spaces = dict(spaces)
-        self.moments = nn.ModuleDict()
-        self.convolutions = nn.ModuleDict()
-        self.outputs = 0
-        for name, space in self.spaces.items():
-            kind = leaf_kind(space)
-            size = _flat_size(space)
-            if kind == "image":
-                convolution = Convolution(streams, space.shape)
-                self.convolutions[_key(name)] = convolution
-                size = convolution.outputs
-            elif kind == "vector" and normalise:
-                self.moments[_key(name)] = RunningMoments(len(streams.seeds), size, streams.device)
-            self.outputs += size
+        self.readers = nn.ModuleList()
+        for names in _groups(spaces):
+            self.readers.append(_reader(streams, {name: spaces[name] for name in names}, options))
+        self.outputs = sum(reader.outputs for reader in self._readers())
 
     def forward(self, obs: Observation) -> Tensor:
-        features = [self._leaf(name, space, obs[name]) for name, space in self.spaces.items()]
+        features = [reader(obs) for reader in self.readers]
         return features[0] if len(features) == 1 else torch.cat(features, dim=-1)
 
     def update(self, obs: Observation) -> None:
         """Take a batch of observations into the running moments, if there are any."""
-        for name, space in self.spaces.items():
-            if _key(name) in self.moments:
-                cast(RunningMoments, self.moments[_key(name)]).update(_flat(space, obs[name]))
+        for reader in self._readers():
+            reader.update(obs)
 
-    def _leaf(self, name: str, space: Space, values: Tensor) -> Tensor:
-        if _key(name) in self.convolutions:
-            batch = values.flatten(1, values.ndim - 1 - len(space.shape))
-            return self.convolutions[_key(name)](batch)
-        flat = _flat(space, values)
-        return self.moments[_key(name)](flat) if _key(name) in self.moments else flat
+    def _readers(self) -> list[Reader]:
+        return [cast(Reader, reader) for reader in self.readers]
 
 
-def _key(name: str) -> str:
-    # a module's name may hold no dot, nor be a method of ModuleDict ("values", "type")
-    return f"leaf/{name}".replace(".", "/")
+class Reader(nn.Module):
+    """Reads some leaves of an observation; ``outputs`` features ``[S, B, F]``."""
+
+    outputs: int
+
+    def update(self, obs: Observation) -> None:
+        """Take in statistics; most readers have none."""
 
 
-def _flat_size(space: Space) -> int:
-    if isinstance(space, Discrete):
-        return space.n
-    if isinstance(space, MultiDiscrete):
-        return sum(space.sizes)
-    return space.low.size * max(1, _num_symbols(space))
+def _groups(spaces: Mapping[str, Space]) -> list[list[str]]:
+    """Leaves that are read together: grids over the same cells; others by themselves."""
+    groups: dict[object, list[str]] = {}
+    for name, space in spaces.items():
+        key = ("grid", space.shape[:2]) if _is_grid(space) else name
+        groups.setdefault(key, []).append(name)
+    return list(groups.values())
 
 
-@cache
-def _num_symbols(space: Box) -> int:
-    """Values that an element of a leaf of symbols can take; 0 if the leaf is not to be one-hot."""
-    if leaf_kind(space) != "symbols":
+def _reader(streams: Streams, spaces: dict[str, Space], options: EncoderOptions) -> Reader:
+    (name, space), *_ = spaces.items()
+    if leaf_kind(space) == "image":
+        return _Image(streams, name, cast(Box, space), options)
+    if _is_grid(space):
+        return _Grid(streams, cast(dict[str, Box], spaces), options)
+    if isinstance(space, Text):
+        return _Sequence(streams, name, 0, space.vocabulary, options)
+    if _num_symbols(space):
+        space = cast(Box, space)
+        if space.low.size * _num_symbols(space) > MAX_ONE_HOT:
+            return _Sequence(streams, name, int(space.low.min()), _num_symbols(space), options)
+    if isinstance(space, Box) and not _num_symbols(space):
+        return _Vector(streams, name, space, options.vectors)
+    return _OneHot(name, space)
+
+
+def _num_symbols(space: Space) -> int:
+    """Different values that an element of a leaf of symbols can take; 0 for other leaves."""
+    if not isinstance(space, Box) or leaf_kind(space) != "symbols":
         return 0
     count = int(space.high.max()) - int(space.low.min()) + 1
     return count if count <= MAX_SYMBOLS else 0
 
 
-def _flat(space: Space, values: Tensor) -> Tensor:
-    """A leaf's values ``[S, ..., *leaf]`` as floats ``[S, B, F]``."""
-    dtype = torch.get_default_dtype()
-    if isinstance(space, Box):
-        values = values.reshape(values.shape[0], -1, space.low.size)
-        if count := _num_symbols(space):
-            values = F.one_hot(values.long() - int(space.low.min()), count).flatten(2)
-        return values.to(dtype)
-    if isinstance(space, Discrete):
-        return F.one_hot(values.flatten(1), space.n).to(dtype)
-    parts = values.reshape(values.shape[0], -1, len(space.sizes)).unbind(-1)
-    hot = [F.one_hot(part, n) for part, n in zip(parts, space.sizes, strict=True)]
-    return torch.cat(hot, dim=-1).to(dtype)
+def _is_grid(space: Space) -> bool:
+    return len(space.shape) in (2, 3) and _num_symbols(space) > 0
+
+
+def _batched(values: Tensor, shape: Sequence[int]) -> Tensor:
+    """``[S, ..., *shape] -> [S, B, *shape]``."""
+    return values.reshape(values.shape[0], -1, *shape)
+
+
+class _Vector(Reader):
+    """Numbers, flattened."""
+
+    def __init__(self, streams: Streams, name: str, space: Box, scale: VectorScale) -> None:
+        super().__init__()
+        self.name, self.scale = name, scale
+        self.outputs = space.low.size
+        if scale == "moments":
+            self.moments = RunningMoments(len(streams.seeds), self.outputs, streams.device)
+
+    def forward(self, obs: Observation) -> Tensor:
+        flat = self._flat(obs)
+        if self.scale == "moments":
+            return self.moments(flat)
+        return flat.sign() * flat.abs().log1p() if self.scale == "symlog" else flat
+
+    def update(self, obs: Observation) -> None:
+        if self.scale == "moments":
+            self.moments.update(self._flat(obs))
+
+    def _flat(self, obs: Observation) -> Tensor:
+        return _batched(obs[self.name], (self.outputs,)).to(torch.get_default_dtype())
+
+
+class _OneHot(Reader):
+    """Categories, and rows of few symbols."""
+
+    def __init__(self, name: str, space: Space) -> None:
+        super().__init__()
+        self.name = name
+        self.start = 0
+        if isinstance(space, Discrete):
+            self.sizes = [space.n]
+        elif isinstance(space, MultiDiscrete):
+            self.sizes = list(space.sizes)
+        else:
+            box = cast(Box, space)
+            self.start = int(box.low.min())
+            self.sizes = [_num_symbols(box)] * box.low.size
+        self.outputs = sum(self.sizes)
+
+    def forward(self, obs: Observation) -> Tensor:
+        values = _batched(obs[self.name], (len(self.sizes),)).long() - self.start
+        if len(set(self.sizes)) == 1:
+            hot = F.one_hot(values, self.sizes[0]).flatten(2)
+        else:
+            parts = zip(values.unbind(-1), self.sizes, strict=True)
+            hot = torch.cat([F.one_hot(part, size) for part, size in parts], dim=-1)
+        return hot.to(torch.get_default_dtype())
+
+
+class _Image(Reader):
+    """Pixels ``[S, B, H, W, C]`` uint8: convolutions, then a dense layer."""
+
+    def __init__(self, streams: Streams, name: str, space: Box, options: EncoderOptions) -> None:
+        super().__init__()
+        self.name, self.shape = name, space.shape
+        height, width, channels = space.shape
+        size = (channels, height, width)
+        self.convolutions: Convolutions
+        if options.image_network == "impala":
+            self.convolutions = Impala(streams, size)
+        else:
+            layers = NATURE if min(height, width) >= 36 else SMALL
+            self.convolutions = PlainConvolutions(streams, layers, size)
+        self.dense = _dense(streams, self.convolutions.outputs, options.features)
+        self.outputs = options.features
+
+    def forward(self, obs: Observation) -> Tensor:
+        pixels = _batched(obs[self.name], self.shape)
+        x = pixels.to(torch.get_default_dtype()).mul_(1 / 255).movedim(-1, 2)
+        return cast(Tensor, self.dense(self.convolutions(x)))
+
+
+class _Grid(Reader):
+    """Symbols on the same cells ``[S, B, H, W]`` or ``[S, B, H, W, C]``, in one or more leaves.
+
+    What stands on a cell is the sum of its symbols' embeddings, each channel with a table of its
+    own; convolutions and a dense layer follow.
+    """
+
+    def __init__(self, streams: Streams, spaces: dict[str, Box], options: EncoderOptions) -> None:
+        super().__init__()
+        self.shapes = {name: space.shape for name, space in spaces.items()}
+        height, width = next(iter(self.shapes.values()))[:2]
+        starts, counts = [], []
+        for space in spaces.values():
+            low = space.low.reshape(height, width, -1).min(axis=(0, 1))
+            high = space.high.reshape(height, width, -1).max(axis=(0, 1))
+            starts += low.tolist()
+            counts += (high.astype(np.int64) - low + 1).tolist()
+        # channel c's symbols begin at places[c] of the one table that holds all of them
+        places = np.cumsum([0, *counts[:-1]]) - np.array(starts)
+        self.places: Tensor
+        self.register_buffer("places", torch.from_numpy(places).to(streams.device), False)
+        self.embedding = Embedding(streams, sum(counts), EMBEDDING)
+        large = min(height, width) > LARGE_GRID
+        first = ((EMBEDDING, 3, 2, 1),) if large else ((EMBEDDING, 3, 1, 1),)
+        layers = (*first, *(SMALL if large else SMALL[1:]))
+        self.convolutions = PlainConvolutions(streams, layers, (EMBEDDING, height, width))
+        self.dense = _dense(streams, self.convolutions.outputs, options.features)
+        self.outputs = options.features
+
+    def forward(self, obs: Observation) -> Tensor:
+        channels = [
+            _batched(obs[name], shape if len(shape) == 3 else (*shape, 1)).long()
+            for name, shape in self.shapes.items()
+        ]
+        symbols = torch.cat(channels, dim=-1) + self.places  # [S, B, H, W, channels]
+        cells = self.embedding(symbols).sum(dim=-2)  # [S, B, H, W, EMBEDDING]
+        return cast(Tensor, self.dense(self.convolutions(cells.movedim(-1, 2))))
+
+
+class _Sequence(Reader):
+    """A text, or a long row of symbols: embedded, read three at a time, the strongest kept."""
+
+    WIDTH = 3
+
+    def __init__(
+        self, streams: Streams, name: str, start: int, symbols: int, options: EncoderOptions
+    ) -> None:
+        super().__init__()
+        self.name, self.start = name, start
+        self.embedding = Embedding(streams, symbols, EMBEDDING)
+        self.outputs = max(1, options.features // 8)
+        self.read = _dense(streams, self.WIDTH * EMBEDDING, self.outputs)
+
+    def forward(self, obs: Observation) -> Tensor:
+        length = obs[self.name].shape[-1]
+        tokens = _batched(obs[self.name], (length,)).long() - self.start
+        padded = F.pad(self.embedding(tokens), (0, 0, self.WIDTH // 2, self.WIDTH // 2))
+        triples = padded.unfold(2, self.WIDTH, 1).flatten(3)  # [S, B, length, WIDTH * EMBEDDING]
+        read = self.read(triples.flatten(1, 2)).unflatten(1, (-1, length))
+        return cast(Tensor, read.amax(dim=2))
+
+
+def _dense(streams: Streams, inputs: int, outputs: int) -> MLP:
+    return MLP(streams, inputs, (outputs,), None, init="orthogonal")

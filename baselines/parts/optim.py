@@ -8,6 +8,8 @@ one diverged seed stop all others.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -40,10 +42,21 @@ class ParameterMatrix:
             view.data = rows[:, start : start + size].view(view.shape)
             start += size
 
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Gradients of a loss formed inside pass through these parameters, but not to them."""
+        for view in self.views:
+            view.requires_grad_(False)
+        try:
+            yield
+        finally:
+            for view in self.views:
+                view.requires_grad_(True)
+
     def gradient(self, loss: Tensor) -> Tensor:
         """Gradient ``[S, P]`` of every seed's own loss ``[S]``."""
         parts = torch.autograd.grad(loss.sum(), self.views)
-        return torch.cat([part.flatten(1) for part in parts], dim=1)
+        return parts[0] if len(parts) == 1 else torch.cat([p.flatten(1) for p in parts], dim=1)
 
     @torch.no_grad()
     def copy_from(self, other: ParameterMatrix, rate: float = 1.0) -> None:
@@ -65,6 +78,11 @@ class ParameterMatrix:
         self.matrix.copy_(state["matrix"])
 
 
+MEAN_DECAY = 0.9
+SQUARE_DECAY = 0.999
+"""Adam's beta_1 and beta_2, the defaults of its paper."""
+
+
 class Adam:
     """Adam (Kingma and Ba 2015) on a parameter matrix, clipping each seed's gradient norm.
 
@@ -72,6 +90,7 @@ class Adam:
         max_norm: largest gradient norm of a seed; None leaves gradients as they are.
 
     Attributes:
+        learning_rate: step size; may be set at any time.
         updates: steps taken so far.
     """
 
@@ -83,31 +102,41 @@ class Adam:
         epsilon: float = 1e-8,
     ) -> None:
         self.parameters = parameters
+        self.learning_rate = learning_rate
         self.max_norm = max_norm
-        self.optimiser = torch.optim.Adam(
-            [parameters.matrix], lr=learning_rate, eps=epsilon, fused=True
-        )
+        self.epsilon = epsilon
+        self.mean = torch.zeros_like(parameters.rows())
+        self.square = torch.zeros_like(self.mean)
         self.updates = 0
-
-    def set_learning_rate(self, learning_rate: float) -> None:
-        self.optimiser.param_groups[0]["lr"] = learning_rate
 
     def step(self, loss: Tensor) -> None:
         """Descend one step on every seed's loss ``[S]``."""
         gradient = self.parameters.gradient(loss)
         if self.max_norm is not None:
             norm = gradient.norm(dim=1, keepdim=True)
-            gradient *= (self.max_norm / (norm + 1e-6)).clamp_(max=1.0)
-        self.parameters.matrix.grad = gradient
-        self.optimiser.step()
+            gradient = gradient * (self.max_norm / (norm + 1e-6)).clamp_(max=1.0)
         self.updates += 1
+        self.mean.lerp_(gradient, 1 - MEAN_DECAY)
+        self.square.mul_(SQUARE_DECAY).addcmul_(gradient, gradient, value=1 - SQUARE_DECAY)
+        mean_share = 1 - MEAN_DECAY**self.updates
+        square_share = 1 - SQUARE_DECAY**self.updates
+        deviation = self.square.sqrt().div_(math.sqrt(square_share)).add_(self.epsilon)
+        rate = self.learning_rate / mean_share
+        self.parameters.rows().addcdiv_(self.mean, deviation, value=-rate)
 
     def state_dict(self) -> dict[str, Any]:
-        return {"adam": self.optimiser.state_dict(), "updates": self.updates}
+        return {
+            "mean": self.mean,
+            "square": self.square,
+            "updates": self.updates,
+            "learning_rate": self.learning_rate,
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.optimiser.load_state_dict(state["adam"])
+        self.mean.copy_(state["mean"])
+        self.square.copy_(state["square"])
         self.updates = state["updates"]
+        self.learning_rate = state["learning_rate"]
 
 
 def per_seed_mean(values: Tensor) -> Tensor:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -12,56 +11,49 @@ from suite.steps import Transition
 
 
 class Rollout:
-    """Fills with T transitions and hands them out as one, leaves ``[S, T, E, ...]``."""
+    """Collects T transitions and hands them out as one, leaves ``[S, T, E, ...]``."""
 
     def __init__(self, steps: int) -> None:
         self.steps = steps
-        self.filled = 0
-        self._leaves: Any = None
+        self._held: list[Transition] = []
 
-    def add(self, transition: Transition) -> bool:
-        """Store a step; True when the rollout is full (the next step starts it anew)."""
-        if self.filled == self.steps:
-            self.filled = 0
-        if self._leaves is None:
-            self._leaves = _map(
-                lambda x: x.new_empty(x.shape[0], self.steps, *x.shape[1:]), transition
-            )
-        _copy(self._leaves, transition, self.filled)
-        self.filled += 1
-        return self.filled == self.steps
+    def add(self, transition: Transition) -> Transition | None:
+        """Take in a step, not a copy of it; the rollout once it is full, else None.
 
-    def all(self) -> Transition:
-        """The whole rollout, leaves ``[S, T, E, ...]``; only valid when full."""
-        return self._leaves
+        The step after a full rollout starts another.
+        """
+        self._held.append(transition)
+        if len(self._held) < self.steps:
+            return None
+        held, self._held = self._held, []
+        return _stack(held)
 
     def state_dict(self) -> dict[str, Any]:
-        leaves = None if self._leaves is None else self._leaves._asdict()
-        return {"filled": self.filled, "leaves": leaves}
+        return {"held": _stack(self._held)._asdict() if self._held else None}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.filled = state["filled"]
-        leaves = state["leaves"]
-        self._leaves = None if leaves is None else _map(torch.clone, Transition(**leaves))
+        self._held = [] if state["held"] is None else _unstack(Transition(**state["held"]))
 
 
-def _map(function: Any, transition: Transition) -> Transition:
-    """Apply a function to every tensor of a transition."""
-    leaves: list[Any] = [
-        {k: function(v) for k, v in leaf.items()} if isinstance(leaf, dict) else function(leaf)
-        for leaf in transition
-    ]
-    return Transition(*leaves)
-
-
-def _copy(leaves: Transition, transition: Transition, t: int) -> None:
-    pairs: Iterable[tuple[Any, Any]] = zip(leaves, transition, strict=True)
-    for target, source in pairs:
-        if isinstance(target, dict):
-            for name, tensor in target.items():
-                tensor[:, t] = source[name]
+def _stack(steps: list[Transition]) -> Transition:
+    """Steps as one transition, leaves ``[S, T, E, ...]``."""
+    fields: list[Any] = []
+    for parts in zip(*steps, strict=True):
+        if isinstance(parts[0], dict):
+            leaves = {name: [part[name] for part in parts] for name in parts[0]}
+            fields.append({name: torch.stack(leaf, dim=1) for name, leaf in leaves.items()})
         else:
-            target[:, t] = source
+            fields.append(torch.stack(parts, dim=1))
+    return Transition(*fields)
+
+
+def _unstack(steps: Transition) -> list[Transition]:
+    def step(part: Any, t: int) -> Any:
+        if isinstance(part, dict):
+            return {name: leaf[:, t] for name, leaf in part.items()}
+        return part[:, t]
+
+    return [Transition(*(step(part, t) for part in steps)) for t in range(steps.reward.shape[1])]
 
 
 def take(leaves: dict[str, Tensor], index: Tensor) -> dict[str, Tensor]:
