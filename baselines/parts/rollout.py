@@ -67,7 +67,8 @@ def _copy(leaves: Transition, transition: Transition, t: int) -> None:
 def take(leaves: dict[str, Tensor], index: Tensor) -> dict[str, Tensor]:
     """Pick items of each seed: leaves ``[S, N, ...]`` by ``index [S, B]`` give ``[S, B, ...]``."""
     seeds, size = next(iter(leaves.values())).shape[:2]
-    flat = (index + torch.arange(seeds, device=index.device).unsqueeze(1) * size).flatten()
+    first = torch.arange(0, seeds * size, size, device=index.device)
+    flat = (index + first.unsqueeze(1)).flatten()
     return {
         name: leaf.flatten(0, 1).index_select(0, flat).view(*index.shape, *leaf.shape[2:])
         for name, leaf in leaves.items()
