@@ -21,8 +21,9 @@ from suite.steps import Observation
 from suite.streams import Streams
 
 Leaves = dict[str, Tensor]
+Groups = dict[str, Leaves]
 
-WHOLE_BYTES = 512
+WHOLE_BYTES = 1024
 """An observation leaf up to this size is kept twice, with the transition and as its successor:
 looking for what lies elsewhere would cost more time than a second copy."""
 
@@ -51,7 +52,7 @@ class Replay:
             if _nbytes(space) > WHOLE_BYTES
         }
         self._lanes = self._slots = 0
-        self._leaves: Leaves = {}
+        self._whole = _Table({}, 0)
         self._frames: _Frames | None = None
 
     @property
@@ -63,7 +64,7 @@ class Replay:
     def nbytes(self) -> int:
         """Bytes held by tensors, for all seeds."""
         frames = self._frames.nbytes if self._frames else 0
-        return frames + sum(leaf.nbytes for leaf in self._leaves.values())
+        return frames + self._whole.nbytes
 
     def add(self, items: Leaves, obs: Observation, next_obs: Observation, ended: Tensor) -> None:
         """Store one step of all lanes, E transitions per seed, over the oldest.
@@ -79,15 +80,16 @@ class Replay:
             ValueError: E is not what it was before.
         """
         lanes = ended.shape[1]
-        whole = items | self._whole("obs.", obs) | self._whole("next_obs.", next_obs)
+        whole = {"items": items, "obs": obs, "next_obs": next_obs}
+        if self._stacks:
+            whole["obs"], whole["next_obs"] = self._small(obs), self._small(next_obs)
         if not self._lanes:
             frames = {name: _newest(obs[name], stack) for name, stack in self._stacks.items()}
             self._make_room(lanes, whole, frames)
         if lanes != self._lanes:
             raise ValueError(f"got {lanes} lanes; this replay is of {self._lanes}")
         start = self.added % self._slots
-        for name, leaf in whole.items():
-            self._leaves[name][:, start : start + lanes] = leaf
+        self._whole.write(start, whole)
         if self._frames:
             self._frames.add(start, obs, next_obs, ended)
         self.added += lanes
@@ -95,27 +97,26 @@ class Replay:
     def sample(self, batch_size: int) -> tuple[Leaves, Observation, Observation]:
         """Items, observations and next observations ``[S, B, ...]``, drawn with replacement.
 
-        Treat them as read-only: the frames of stacks share memory.
+        Treat them as read-only: they are views that may share memory.
         """
         index = self.streams.integers("replay", self.size, batch_size)
         if self._frames and self.added > self.size:
             # rows that hold no transition follow the latest; the oldest transition follows them
             index = (index + (self.added - self.size)) % self._slots
-        batch = take(self._leaves, index)
-        obs = {name[4:]: batch.pop(name) for name in list(batch) if name.startswith("obs.")}
-        following = {name[9:]: batch.pop(name) for name in list(batch) if name[:9] == "next_obs."}
+        batch = self._whole.take(index)
+        obs, following = batch["obs"], batch["next_obs"]
         if self._frames:
             large, large_following = self._frames.take(index)
             obs |= large
             following |= large_following
-        return batch, obs, following
+        return batch["items"], obs, following
 
     def state_dict(self) -> dict[str, Any]:
         if not self._lanes:
             return {"added": 0}
         used = min(self.added, self._slots)
         state = {"added": self.added, "lanes": self._lanes}
-        state["leaves"] = {name: leaf[:, :used].clone() for name, leaf in self._leaves.items()}
+        state["whole"] = self._whole.first(used)
         state["frames"] = self._frames.state_dict(self.added) if self._frames else None
         return state
 
@@ -124,23 +125,76 @@ class Replay:
         self._lanes = self._slots = 0
         if self.added:
             frames = state["frames"]
-            self._make_room(state["lanes"], state["leaves"], frames["rings"] if frames else {})
-            for name, leaf in state["leaves"].items():
-                self._leaves[name][:, : leaf.shape[1]] = leaf
+            self._make_room(state["lanes"], state["whole"], frames["rings"] if frames else {})
+            self._whole.write(0, state["whole"])
             if self._frames:
                 self._frames.load_state_dict(frames)
 
-    def _make_room(self, lanes: int, leaves: Leaves, frames: Leaves) -> None:
+    def _make_room(self, lanes: int, whole: Groups, frames: Leaves) -> None:
         """Allocate for leaves ``[S, any, ...]``; uninitialised, as nothing unwritten is used."""
         self._lanes = lanes
         rows = math.ceil(self.capacity / lanes) + max(self._stacks.values(), default=0)
         self._slots = rows * lanes
-        self._leaves = _rings(leaves, self._slots)
+        self._whole = _Table(whole, self._slots)
         if self._stacks:
-            self._frames = _Frames(_rings(frames, self._slots), self._stacks, lanes)
+            self._frames = _Frames(frames, self._slots, self._stacks, lanes)
 
-    def _whole(self, prefix: str, leaves: Leaves) -> Leaves:
-        return {prefix + n: leaf for n, leaf in leaves.items() if n not in self._stacks}
+    def _small(self, leaves: Leaves) -> Leaves:
+        return {name: leaf for name, leaf in leaves.items() if name not in self._stacks}
+
+
+class _Table:
+    """Leaves ``[S, slots, ...]`` in groups; all of a type lie side by side, to be fetched as one.
+
+    Args:
+        like: leaves ``[S, any, ...]`` of the shapes and types to make room for.
+        slots: uninitialised at first.
+    """
+
+    def __init__(self, like: Groups, slots: int) -> None:
+        self.groups = tuple(like)
+        self.layout: dict[torch.dtype, list[tuple[str, str, torch.Size]]] = {}
+        self.widths: dict[torch.dtype, list[int]] = {}
+        self.records: dict[torch.dtype, Tensor] = {}  # [S, slots, numbers of all leaves]
+        for group, leaves in like.items():
+            for name, leaf in leaves.items():
+                shape = leaf.shape[2:]
+                self.layout.setdefault(leaf.dtype, []).append((group, name, shape))
+                self.widths.setdefault(leaf.dtype, []).append(shape.numel())
+                self.records[leaf.dtype] = leaf.new_empty(leaf.shape[0], slots, 0)
+        for dtype, widths in self.widths.items():
+            record = self.records[dtype]
+            self.records[dtype] = record.new_empty(*record.shape[:2], sum(widths))
+        self.leaves = self._split(self.records)
+
+    @property
+    def nbytes(self) -> int:
+        return sum(record.nbytes for record in self.records.values())
+
+    def write(self, start: int, groups: Groups) -> None:
+        for group, leaves in groups.items():
+            for name, leaf in leaves.items():
+                self.leaves[group][name][:, start : start + leaf.shape[1]] = leaf
+
+    def take(self, index: Tensor) -> Groups:
+        """Leaves ``[S, B, ...]`` of slots ``index [S, B]``."""
+        return self._split(take(self.records, index))
+
+    def first(self, used: int) -> Groups:
+        """A copy of the first slots."""
+        return {
+            group: {name: leaf[:, :used].clone() for name, leaf in leaves.items()}
+            for group, leaves in self.leaves.items()
+        }
+
+    def _split(self, records: dict[torch.dtype, Tensor]) -> Groups:
+        groups: Groups = {group: {} for group in self.groups}
+        for dtype, record in records.items():
+            widths, batch = self.widths[dtype], record.shape[:2]
+            parts = record.split(widths, dim=-1) if len(widths) > 1 else (record,)
+            for (group, name, shape), part in zip(self.layout[dtype], parts, strict=True):
+                groups[group][name] = part.view(batch + shape)
+        return groups
 
 
 class _Frames:
@@ -150,15 +204,17 @@ class _Frames:
     stack has older frames lie behind them. A leaf that is no stack is a stack of one.
 
     Args:
-        rings: uninitialised leaves ``[S, slots, ...]`` of one frame each.
+        like: leaves ``[S, any, ...]`` of one frame each.
+        slots: uninitialised at first.
         stacks: frames per leaf.
         lanes: E.
     """
 
-    def __init__(self, rings: Leaves, stacks: dict[str, int], lanes: int) -> None:
-        seeds, self.slots = next(iter(rings.values())).shape[:2]
-        device = next(iter(rings.values())).device
-        self.rings, self.stacks, self.lanes = rings, stacks, lanes
+    def __init__(self, like: Leaves, slots: int, stacks: dict[str, int], lanes: int) -> None:
+        self.slots, self.stacks, self.lanes = slots, stacks, lanes
+        self.rings = {n: x.new_empty(x.shape[0], slots, *x.shape[2:]) for n, x in like.items()}
+        first = next(iter(like.values()))
+        seeds, device = first.shape[0], first.device
         self.longest = max(stacks.values())
         self.empty = True
         self.offsets = torch.arange(1 - self.longest, 2, device=device).view(-1, 1, 1) * lanes
@@ -306,10 +362,6 @@ class _SideStore:
 def _nbytes(space: Space) -> int:
     dtype = getattr(space, "dtype", np.dtype(np.int64))
     return math.prod(space.shape) * dtype.itemsize
-
-
-def _rings(leaves: Leaves, slots: int) -> Leaves:
-    return {name: x.new_empty(x.shape[0], slots, *x.shape[2:]) for name, x in leaves.items()}
 
 
 def _newest(leaf: Tensor, stack: int) -> Tensor:

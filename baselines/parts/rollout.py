@@ -64,7 +64,7 @@ def _copy(leaves: Transition, transition: Transition, t: int) -> None:
             target[:, t] = source
 
 
-def take(leaves: dict[str, Tensor], index: Tensor) -> dict[str, Tensor]:
+def take(leaves: dict[Any, Tensor], index: Tensor) -> dict[Any, Tensor]:
     """Pick items of each seed: leaves ``[S, N, ...]`` by ``index [S, B]`` give ``[S, B, ...]``."""
     seeds, size = next(iter(leaves.values())).shape[:2]
     first = torch.arange(0, seeds * size, size, device=index.device)
