@@ -269,6 +269,9 @@ def test_restored_in_the_middle_goes_on_identically(
     saved = copy.deepcopy((replay.state_dict(), replay.streams.state_dict()))
     other.load_state_dict(saved[0])
     other.streams.load_state_dict(saved[1])
+    if steps:  # before the next addition brings what follows the latest
+        assert_faithful(other, world)
+        replay.sample(60)
     for _ in range(20):
         step = world.step()
         replay.add(**step)

@@ -115,7 +115,7 @@ class Replay:
         if not self._lanes:
             return {"added": 0}
         used = min(self.added, self._slots)
-        state = {"added": self.added, "lanes": self._lanes}
+        state: dict[str, Any] = {"added": self.added, "lanes": self._lanes}
         state["whole"] = self._whole.first(used)
         state["frames"] = self._frames.state_dict(self.added) if self._frames else None
         return state
