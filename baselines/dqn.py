@@ -120,7 +120,8 @@ class DQN:
         self.optimiser = Adam(
             self.online_parameters, config.learning_rate, config.max_gradient_norm
         )
-        self.replay = Replay(min(config.replay_capacity, setting.total_steps), self.streams)
+        capacity = min(config.replay_capacity, setting.total_steps)
+        self.replay = Replay(capacity, setting.spaces.observation, self.streams)
         self.parts = Parts(
             online=self.online_parameters,
             target=self.target_parameters,
@@ -162,6 +163,7 @@ class DQN:
             },
             transition.obs,
             transition.next_obs,
+            transition.terminated | transition.truncated,
         )
         if self.replay.added < self.config.learning_starts:
             return None

@@ -126,7 +126,8 @@ class SAC:
         self.critic_optimiser = Adam(self.critic_parameters, config.critic_learning_rate)
         self.actor_optimiser = Adam(self.actor_parameters, config.actor_learning_rate)
         self.temperature_optimiser = Adam(self.temperature_parameters, config.critic_learning_rate)
-        self.replay = Replay(min(config.replay_capacity, setting.total_steps), self.streams)
+        capacity = min(config.replay_capacity, setting.total_steps)
+        self.replay = Replay(capacity, setting.spaces.observation, self.streams)
         self.parts = Parts(
             critic=self.critic_parameters,
             target=self.target_parameters,
@@ -167,6 +168,7 @@ class SAC:
             },
             transition.obs,
             transition.next_obs,
+            transition.terminated | transition.truncated,
         )
         if self.replay.added < self.config.learning_starts:
             return None

@@ -56,10 +56,11 @@ def _unstack(steps: Transition) -> list[Transition]:
     return [Transition(*(step(part, t) for part in steps)) for t in range(steps.reward.shape[1])]
 
 
-def take(leaves: dict[str, Tensor], index: Tensor) -> dict[str, Tensor]:
+def take(leaves: dict[Any, Tensor], index: Tensor) -> dict[Any, Tensor]:
     """Pick items of each seed: leaves ``[S, N, ...]`` by ``index [S, B]`` give ``[S, B, ...]``."""
     seeds, size = next(iter(leaves.values())).shape[:2]
-    flat = (index + torch.arange(seeds, device=index.device).unsqueeze(1) * size).flatten()
+    first = torch.arange(0, seeds * size, size, device=index.device)
+    flat = (index + first.unsqueeze(1)).flatten()
     return {
         name: leaf.flatten(0, 1).index_select(0, flat).view(*index.shape, *leaf.shape[2:])
         for name, leaf in leaves.items()
