@@ -21,6 +21,9 @@ ENGINE = FAMILY.engines[0]
 STILL = 4
 """The action that presses no key."""
 
+NEXT_LEVEL = -1
+"""No action, but upstream's command to end the episode."""
+
 
 def upstream(task: Task, seed: int) -> Any:
     """Upstream's own environment on the training levels.
@@ -145,13 +148,13 @@ def test_an_end_at_the_very_horizon_is_a_termination():
 
 
 def levels_played(task: Task, split: str) -> set[int]:
-    """Levels of 20 episodes of 100 lanes, each cut after its first step."""
-    lanes: Any = ENGINE.make(replace(task, horizon=1), np.arange(100)[None], split, 1)
+    """Levels of 20 episodes of 100 lanes, each ended at once by a command of upstream's own."""
+    lanes: Any = ENGINE.make(task, np.arange(100)[None], split, 1)
     lanes.reset()
     levels = set()
     for _ in range(20):
         levels |= {int(info["level_seed"]) for info in lanes._vector.get_info()}
-        lanes.step(np.full((1, 100), STILL))
+        lanes.step(np.full((1, 100), NEXT_LEVEL))
     lanes.close()
     return levels
 
