@@ -106,8 +106,9 @@ class Algorithm:
     evaluation: Literal["greedy", "sampled"] = "greedy"
     """The published habit in evaluation."""
     presets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    """Overrides of the config's defaults by family (``mujoco``), by task (``gymnasium/Taxi-v3``),
-    by protocol (``smoke``) or by a name a user may ask for (``guide``)."""
+    """Overrides of the config's defaults by family (``mujoco``), by a pattern of tasks
+    (``dmcontrol/*-pixels``), by task (``gymnasium/Taxi-v3``), by protocol (``smoke``) or by a name
+    a user may ask for (``guide``)."""
 
     def build(
         self, spaces: Spaces, lanes: int, total_steps: int, streams: Streams, config: Any

@@ -218,7 +218,54 @@ ALGORITHM = Algorithm(
     presets={
         # batch and exploration of DecQN, on the network of RL Baselines3 Zoo
         "mujoco": {"hidden": (256, 256), "batch_size": 256, "epsilon_final": 0.1},
-        "smoke": {"lanes": 2, "learning_starts": 32, "batch_size": 16, "hidden": (16,)},
+        "dmcontrol": {"hidden": (256, 256), "batch_size": 256, "epsilon_final": 0.1},
+        "dmcontrol/*-pixels": {
+            "batch_size": 64,
+            "update_period": 4,
+            "features": 128,
+            "hidden": (128,),
+        },
+        # batch, period and learning rate of RL Baselines3 Zoo
+        "atari": {
+            "lanes": 8,
+            "batch_size": 32,
+            "update_period": 4,
+            "learning_rate": 1e-4,
+            "hidden": (),
+        },
+        "procgen": {
+            "lanes": 8,
+            "batch_size": 32,
+            "update_period": 4,
+            "learning_rate": 1e-4,
+            "features": 256,
+            "hidden": (),
+        },
+        "minigrid": {
+            "lanes": 8,
+            "batch_size": 64,
+            "update_period": 4,
+            "epsilon_fraction": 0.5,
+            "features": 128,
+            "hidden": (64,),
+        },
+        "nethack": {
+            "lanes": 8,
+            "batch_size": 32,
+            "update_period": 4,
+            "learning_rate": 1e-4,
+            "replay_capacity": 50_000,
+            "vectors": "symlog",
+            "features": 256,
+            "hidden": (),
+        },
+        "smoke": {
+            "lanes": 2,
+            "learning_starts": 32,
+            "batch_size": 16,
+            "hidden": (16,),
+            "features": 16,
+        },
         "guide": {
             "hidden": (128, 128),
             "learning_rate": 1e-3,

@@ -282,6 +282,62 @@ ALGORITHM = Algorithm(
             "hidden": (256, 256),
             "initial_log_std": -1.0,
         },
+        # CleanRL's ppo_atari_envpool
+        "atari": {
+            "epochs": 4,
+            "minibatch_size": 256,
+            "learning_rate": 2.5e-4,
+            "clip": 0.1,
+            "entropy_coefficient": 0.01,
+            "normalise_rewards": False,
+            "hidden": (),
+        },
+        "dmcontrol": {
+            "rollout_steps": 256,
+            "minibatch_size": 128,
+            "anneal_learning_rate": False,
+            "hidden": (256, 256),
+            "initial_log_std": -1.0,
+        },
+        "dmcontrol/*-pixels": {
+            "rollout_steps": 128,
+            "epochs": 4,
+            "features": 128,
+            "hidden": (128,),
+        },
+        # Cobbe et al. 2020, with a quarter of their 64 lanes and half of their 256 steps
+        "procgen": {
+            "lanes": 16,
+            "epochs": 3,
+            "minibatch_size": 256,
+            "learning_rate": 5e-4,
+            "anneal_learning_rate": False,
+            "discount": 0.999,
+            "entropy_coefficient": 0.01,
+            "image_network": "impala",
+            "features": 256,
+            "hidden": (),
+        },
+        # lanes, rollout and epochs of rl-starter-files
+        "minigrid": {
+            "lanes": 16,
+            "epochs": 4,
+            "minibatch_size": 128,
+            "learning_rate": 1e-3,
+            "entropy_coefficient": 0.01,
+            "normalise_rewards": False,
+            "features": 128,
+            "hidden": (64,),
+        },
+        "nethack": {
+            "epochs": 3,
+            "minibatch_size": 128,
+            "learning_rate": 2.5e-4,
+            "entropy_coefficient": 0.01,
+            "vectors": "symlog",
+            "features": 256,
+            "hidden": (),
+        },
         # Stable-Baselines3's defaults
         "peer": {
             "lanes": 1,
@@ -305,6 +361,14 @@ ALGORITHM = Algorithm(
             "normalise_rewards": False,
             "hidden": (64, 64),
         },
-        "smoke": {"lanes": 2, "rollout_steps": 32, "minibatch_size": 32, "hidden": (16,)},
+        "smoke": {
+            "lanes": 2,
+            "rollout_steps": 32,
+            "minibatch_size": 32,
+            "epochs": 2,
+            "hidden": (16,),
+            "image_network": "nature",
+            "features": 16,
+        },
     },
 )

@@ -9,6 +9,7 @@ import math
 import types
 import typing
 from collections.abc import Mapping
+from fnmatch import fnmatchcase
 from typing import Any
 
 
@@ -21,8 +22,9 @@ def resolve_config(
 ) -> Any:
     """Build the config of a run; later sources win.
 
-    Order: the defaults, the preset of the task's family, of the task, of the protocol, the
-    preset a user named, then single overrides.
+    Order: the defaults, the preset of the task's family, those of patterns that the task matches
+    (``dmcontrol/*-pixels``), of the task, of the protocol, the preset a user named, then single
+    overrides.
 
     Args:
         algorithm: the registry entry (its ``config`` and ``presets``).
@@ -39,7 +41,8 @@ def resolve_config(
         raise ValueError(f"unknown preset {preset!r}; {_nearest(preset, presets)}")
     family = task.split("/", 1)[0]
     values: dict[str, Any] = {}
-    for name in (family, task, protocol, preset):
+    patterns = [name for name in presets if "*" in name and fnmatchcase(task, name)]
+    for name in (family, *patterns, task, protocol, preset):
         values |= presets.get(name, {})
     types_by_field = typing.get_type_hints(algorithm.config)
     for name, text in (overrides or {}).items():

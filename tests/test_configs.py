@@ -36,12 +36,13 @@ def parse(field: str, text: str) -> Any:
 class TestPrecedence:
     SOURCES: tuple[tuple[str, dict[str, Any]], ...] = (
         ("mujoco", {"lanes": 1}),
+        ("mujoco/A*", {"lanes": 7}),
         ("mujoco/Ant-v5", {"lanes": 2}),
         ("smoke", {"lanes": 3}),
         ("guide", {"lanes": 5}),
     )
 
-    @pytest.mark.parametrize(("sources", "lanes"), [(0, 4), (1, 1), (2, 2), (3, 3), (4, 5)])
+    @pytest.mark.parametrize(("sources", "lanes"), [(0, 4), (1, 1), (2, 7), (3, 2), (4, 3), (5, 5)])
     def test_later_sources_win(self, sources: int, lanes: int):
         presets = {"guide": {}} | dict(self.SOURCES[:sources])
         config = resolve_config(algorithm(**presets), "mujoco/Ant-v5", "smoke", "guide")
@@ -58,7 +59,8 @@ class TestPrecedence:
         assert config == Config(lanes=1, hidden=(16,), double=True, loss="squared")
 
     def test_presets_of_other_tasks_and_protocols_do_not_count(self):
-        entry = algorithm(atari={"lanes": 1}, smoke={"lanes": 2}, guide={"lanes": 3})
+        others = {"atari": {"lanes": 1}, "*/Humanoid-*": {"lanes": 4}}
+        entry = algorithm(**others, smoke={"lanes": 2}, guide={"lanes": 3})
         assert resolve_config(entry, "mujoco/Ant-v5", "quick") == Config()
 
     def test_the_presets_themselves_stay_as_they_are(self):

@@ -71,12 +71,13 @@ class MLP(nn.Module):
 
     def layers(self, packed: Tensor) -> list[tuple[Tensor, Tensor]]:
         """Views of ``packed [S, P]``: a weight ``[S, in, out]`` and a bias ``[S, 1, out]`` each."""
-        views, start = [], 0
+        (seeds, _), row = packed.shape, packed.stride(0)
+        start, views = packed.storage_offset(), []
         for inputs, outputs in self.shapes:
-            middle = start + inputs * outputs
-            weight = packed[:, start:middle].unflatten(1, (outputs, inputs)).mT
-            start = middle + outputs
-            views.append((weight, packed[:, middle:start].unsqueeze(1)))
+            weight = packed.as_strided((seeds, inputs, outputs), (row, 1, inputs), start)
+            start += inputs * outputs
+            views.append((weight, packed.as_strided((seeds, 1, outputs), (row, outputs, 1), start)))
+            start += outputs
         return views
 
     def forward(self, x: Tensor) -> Tensor:

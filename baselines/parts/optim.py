@@ -86,6 +86,9 @@ SQUARE_DECAY = 0.999
 class Adam:
     """Adam (Kingma and Ba 2015) on a parameter matrix, clipping each seed's gradient norm.
 
+    Calls the kernel of ``torch.optim.Adam(fused=True)`` itself: that class would add a tenth of a
+    millisecond to every step, and a second to the start of every process.
+
     Args:
         max_norm: largest gradient norm of a seed; None leaves gradients as they are.
 
@@ -107,6 +110,7 @@ class Adam:
         self.epsilon = epsilon
         self.mean = torch.zeros_like(parameters.rows())
         self.square = torch.zeros_like(self.mean)
+        self._count = torch.zeros((), device=self.mean.device)
         self.updates = 0
 
     def step(self, loss: Tensor) -> None:
@@ -116,13 +120,22 @@ class Adam:
             norm = gradient.norm(dim=1, keepdim=True)
             gradient = gradient * (self.max_norm / (norm + 1e-6)).clamp_(max=1.0)
         self.updates += 1
-        self.mean.lerp_(gradient, 1 - MEAN_DECAY)
-        self.square.mul_(SQUARE_DECAY).addcmul_(gradient, gradient, value=1 - SQUARE_DECAY)
-        mean_share = 1 - MEAN_DECAY**self.updates
-        square_share = 1 - SQUARE_DECAY**self.updates
-        deviation = self.square.sqrt().div_(math.sqrt(square_share)).add_(self.epsilon)
-        rate = self.learning_rate / mean_share
-        self.parameters.rows().addcdiv_(self.mean, deviation, value=-rate)
+        self._count.fill_(self.updates)
+        torch._fused_adam_(
+            [self.parameters.rows()],
+            [gradient],
+            [self.mean],
+            [self.square],
+            [],
+            [self._count],
+            lr=self.learning_rate,
+            beta1=MEAN_DECAY,
+            beta2=SQUARE_DECAY,
+            weight_decay=0.0,
+            eps=self.epsilon,
+            amsgrad=False,
+            maximize=False,
+        )
 
     def state_dict(self) -> dict[str, Any]:
         return {
