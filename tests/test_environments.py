@@ -28,6 +28,11 @@ from suite.tasks import Engine, Family, Task
 ROOT = Path(__file__).parent.parent
 FAMILIES: tuple[Family, ...] = tuple(map(load_family, family_names()))
 
+GYMNASIUM_TASKS = [
+    task for f in FAMILIES if f.name in ("gymnasium", "mujoco") for task in f.tasks.values()
+]
+"""Those that Gymnasium registers by itself, with a horizon."""
+
 FAST_TASKS = 2
 """Tasks per family that the fast tests play, where all of them would take long."""
 
@@ -273,7 +278,7 @@ def test_spaces_do_not_depend_on_the_engine(engine: Engine, task: Task):
             assert space == wanted
 
 
-@pytest.mark.parametrize("task", [task for f in FAMILIES for task in f.tasks.values()], ids=str)
+@pytest.mark.parametrize("task", GYMNASIUM_TASKS, ids=str)
 def test_horizons_and_frames_are_those_registered_upstream(task: Task):
     renamed = {"CliffWalking": "CliffWalking-v1", "Taxi-v3": "Taxi-v4"}
     spec = gymnasium.spec(renamed.get(task.name, task.name))
@@ -284,7 +289,7 @@ def test_horizons_and_frames_are_those_registered_upstream(task: Task):
 
 
 def test_only_cliff_walking_is_cut_by_a_limit_of_ours():
-    wrapped = {task.id: task.wrappers for f in FAMILIES for task in f.tasks.values()}
+    wrapped = {task.id: task.wrappers for task in GYMNASIUM_TASKS}
     assert {name for name, wrappers in wrapped.items() if wrappers} == {"gymnasium/CliffWalking"}
     assert gymnasium.spec("CliffWalking-v1").max_episode_steps is None
 
@@ -306,8 +311,8 @@ def test_the_floor_of_cliff_walking_is_the_exact_return_of_a_random_policy():
 
 def test_listing_tasks_imports_no_environment_package():
     code = (
-        "import suite.envs.gymnasium, suite.envs.mujoco, sys;"
-        "sys.stdout.write(' '.join({'gymnasium', 'envpool', 'mujoco'} & set(sys.modules)))"
+        "import suite.envs.gymnasium, suite.envs.mujoco, suite.envs.nethack, sys;"
+        "sys.stdout.write(' '.join({'gymnasium', 'envpool', 'mujoco', 'nle'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert (done.stdout, done.stderr) == ("", "")

@@ -103,23 +103,19 @@ class Game:
     """
 
     def __init__(self, name: str, horizon: int, seed: int, record: np.ndarray) -> None:
-        import gymnasium
-        import nle.env  # registers the tasks
+        from nle.nethack import Nethack
 
-        self.env: Any = gymnasium.make(
-            name,
-            disable_env_checker=True,
-            observation_keys=_NLE_LEAVES,
-            max_episode_steps=horizon + 1,  # never reached: at its limit NLE overlooks success
-            fix_moon_phase=True,
-        ).unwrapped
+        self.env = _open(name, horizon)
         self.env._quit_game = lambda observation, done: None  # would overwrite the last observation
-        self._seed_nle = nle.nethack.Nethack.set_initial_seeds
+        self._running = self.env.StepStatus.RUNNING
+        self._set_seeds = Nethack.set_initial_seeds
         self._horizon = horizon
         self._seed = seed
         self._episode = 0
         self._elapsed = 0
-        self._record = record
+        # looked up once; views of the record
+        self._action, self._reward = record["action"], record["reward"]
+        self._terminated, self._truncated = record["terminated"], record["truncated"]
         self._next_obs = {name: record["next_obs"][name][0] for name in OBSERVATION}
         self._first_obs = {name: record["first_obs"][name][0] for name in OBSERVATION}
         margin = CROP // 2
@@ -130,7 +126,7 @@ class Game:
         """Begin the next episode."""
         entropy = np.random.SeedSequence((self._seed, self._episode))
         core, disp, birth = entropy.generate_state(3, np.uint64).tolist()
-        self._seed_nle(self.env.nethack, core, disp, False)
+        self._set_seeds(self.env.nethack, core, disp, False)
         observation, _ = self.env.reset()
         set_birth(self.env.nethack.dlpath, birth % 2**31)
         self._episode += 1
@@ -139,16 +135,14 @@ class Game:
 
     def step(self) -> None:
         """Take the action that the record holds."""
-        record = self._record
-        observation, reward, _, _, info = self.env.step(record["action"][0])
+        observation, reward, _, _, info = self.env.step(self._action[0])
         self._elapsed += 1
         status = info["end_status"]
-        aborted = status == self.env.StepStatus.ABORTED
-        terminated = status != self.env.StepStatus.RUNNING and not aborted
-        truncated = aborted or (self._elapsed >= self._horizon and not terminated)
-        record["reward"][0] = reward
-        record["terminated"][0] = terminated
-        record["truncated"][0] = truncated
+        terminated = status > self._running  # a death or a success
+        truncated = not terminated and (status < self._running or self._elapsed >= self._horizon)
+        self._reward[0] = reward
+        self._terminated[0] = terminated
+        self._truncated[0] = truncated
         self._show(observation, self._next_obs)
         if terminated or truncated:
             self.begin()
@@ -159,6 +153,18 @@ class Game:
         self._inner_map[...] = observation["glyphs"]
         x, y = observation["blstats"][:2].tolist()
         leaves["crop"][...] = self._map[y : y + CROP, x : x + CROP]
+
+
+def _open(name: str, horizon: int) -> Any:
+    import gymnasium
+
+    return gymnasium.make(
+        f"nle.env:{name}",  # the module that registers the tasks
+        disable_env_checker=True,
+        observation_keys=_NLE_LEAVES,
+        max_episode_steps=horizon + 1,  # never reached: at its limit NLE overlooks success
+        fix_moon_phase=True,
+    ).unwrapped
 
 
 def set_birth(library: str, seconds: int) -> None:
