@@ -156,15 +156,14 @@ class Game:
 
 
 def _open(name: str, horizon: int) -> Any:
-    import gymnasium
+    from nle.env import tasks
 
-    return gymnasium.make(
-        f"nle.env:{name}",  # the module that registers the tasks
-        disable_env_checker=True,
+    # not with gymnasium.make, which keeps the limit of steps to itself
+    return getattr(tasks, name.removesuffix("-v0"))(
         observation_keys=_NLE_LEAVES,
         max_episode_steps=horizon + 1,  # never reached: at its limit NLE overlooks success
         fix_moon_phase=True,
-    ).unwrapped
+    )
 
 
 def set_birth(library: str, seconds: int) -> None:
