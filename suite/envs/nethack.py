@@ -403,6 +403,6 @@ FAMILY = Family(
     title="NetHack",
     tasks={task.name: task for task in _TASKS},
     engines=(Engine("nle", ("nle", "gymnasium"), _make),),
-    install="pip install nle",
+    install='pip install "nle>=1.3"',
     sets={"nle-7": tuple(task.name for task in _TASKS[:7])},
 )
