@@ -18,9 +18,6 @@ from suite.interface import to_numpy, to_tensors
 MAX_LANES = 16
 """Evaluation lanes per seed; the episodes per seed are a multiple of the lanes."""
 
-MAX_EPISODE_STEPS = 27_000
-"""Where a task without a horizon is cut: half an hour of a 60 Hz game at 4 frames per step."""
-
 
 class Evaluation(NamedTuple):
     """What every seed's policy achieved; dimension 1 is the episode."""
@@ -36,13 +33,16 @@ def evaluation_lanes(episodes: int) -> int:
     return max(n for n in range(1, min(episodes, MAX_LANES) + 1) if episodes % n == 0)
 
 
-def evaluate(agent: Any, lanes: Lanes, episodes: int, device: torch.device) -> Evaluation:
+def evaluate(
+    agent: Any, lanes: Lanes, episodes: int, max_episode_steps: int, device: torch.device
+) -> Evaluation:
     """Play ``episodes`` episodes per seed with the agent's evaluation policy.
 
     Args:
         agent: trains S seeds; only ``initial`` and ``act(..., explore=False)`` are called.
         lanes: fresh lanes ``[S, E]``; closed afterwards. E divides ``episodes``.
         episodes: per seed.
+        max_episode_steps: an episode that has not ended by then ends there.
         device: of the agent.
     """
     seeds, width = lanes.shape
@@ -65,7 +65,7 @@ def evaluate(agent: Any, lanes: Lanes, episodes: int, device: torch.device) -> E
             lengths[place] += 1
             ended = step.terminated | step.truncated
             cut = np.zeros_like(ended)
-            cut[playing] = lengths[place] >= MAX_EPISODE_STEPS
+            cut[playing] = lengths[place] >= max_episode_steps
             played += playing & (ended | cut)
             played[list(lanes.failures)] = rounds  # such lanes never end an episode
             if (played >= rounds).all():

@@ -62,6 +62,9 @@ class Protocol:
     """Evaluations after the one at step 0, equally spaced; the last at the end of the budget."""
     episodes: int
     """Episodes per evaluation and seed; every evaluation lane plays the same number of them."""
+    max_episode_steps: int = 27_000
+    """Where an evaluation episode is cut that does not end by itself: half an hour of a 60 Hz game
+    at 4 frames per step."""
     window: float = 0.1
     """The score is the mean over evaluations at a step > (1 - window) * budget."""
     time_limit: float
@@ -84,7 +87,7 @@ _SMOKE = Protocol(
         Budget("gymnasium/Pendulum-v1", 512),
         Budget("gymnasium/FrozenLake-v1", 512),
         Budget("mujoco/HalfCheetah-v5", 512),
-        Budget("atari/Breakout-v5", 128),
+        Budget("atari/Pong-v5", 128),
         Budget("dmcontrol/cartpole-swingup", 128),
         Budget("procgen/coinrun-easy", 128),
         Budget("minigrid/MiniGrid-Empty-Random-5x5-v0", 128),
@@ -94,6 +97,7 @@ _SMOKE = Protocol(
     segments=2,
     evaluations=2,
     episodes=2,
+    max_episode_steps=200,
     time_limit=0.25,
     ranked=False,
 )

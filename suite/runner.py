@@ -239,14 +239,14 @@ class Runner:
 
     def _evaluate(self, index: int) -> Evaluation:
         """Play one of the task's splits."""
-        episodes = self.work.protocol.episodes
+        rules = self.work.protocol
         # Keyed by a number of its own: how many random numbers an evaluation draws is decided by
         # its longest episode, whichever seed plays it.
         period = self.evaluations * len(self.task.splits) + index
         self.streams.restart("evaluation", period)
-        width = evaluation_lanes(episodes)
+        width = evaluation_lanes(rules.episodes)
         lanes = self._make_lanes(self.task.splits[index], "evaluation", period, width)
-        result = evaluate(self.agent, lanes, episodes, self.device)
+        result = evaluate(self.agent, lanes, rules.episodes, rules.max_episode_steps, self.device)
         for row, reason in lanes.failures.items():
             self._fail(row, "crashed", reason)
         self._check("evaluation return", result.returns)

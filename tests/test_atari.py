@@ -319,7 +319,7 @@ class Player:
 def test_evaluation_counts_the_same_number_of_whole_games_in_every_lane():
     seeds = [[1, 2], [4, 5]]
     lanes = make("Breakout", seeds, horizon=160)
-    result = evaluate(Player(lanes), lanes, 4, torch.device("cpu"))
+    result = evaluate(Player(lanes), lanes, 4, 27_000, torch.device("cpu"))
     games = play(make("Breakout", seeds, horizon=160), 320)
     ends, rewards = games.ends(), games.array("reward")
     for seed, lane in np.ndindex(2, 2):

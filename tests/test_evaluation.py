@@ -9,7 +9,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from suite import evaluation
 from suite.envs.lanes import Lanes
 from suite.evaluation import Evaluation, evaluate, evaluation_lanes
 from suite.spaces import Discrete, Spaces, box
@@ -86,8 +85,10 @@ class CountingAgent:
         return carry, torch.zeros(first.shape, dtype=torch.int64), {}
 
 
-def play(lanes: ScriptedLanes, episodes: int, agent: Any = None) -> Evaluation:
-    return evaluate(agent or CountingAgent(), lanes, episodes, CPU)
+def play(
+    lanes: ScriptedLanes, episodes: int, agent: Any = None, max_episode_steps: int = 1000
+) -> Evaluation:
+    return evaluate(agent or CountingAgent(), lanes, episodes, max_episode_steps, CPU)
 
 
 def test_every_lane_plays_the_same_number_of_episodes_whatever_their_length():
@@ -137,9 +138,8 @@ def test_agent_is_shown_beginnings_and_never_explores():
     assert not any(explore for *_, explore in agent.seen)
 
 
-def test_endless_episodes_are_cut(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(evaluation, "MAX_EPISODE_STEPS", 7)
-    result = play(ScriptedLanes([[(10_000,), (3,)]]), episodes=2)
+def test_endless_episodes_are_cut():
+    result = play(ScriptedLanes([[(10_000,), (3,)]]), episodes=2, max_episode_steps=7)
     assert result.lengths.tolist() == [[7, 3]]
 
 

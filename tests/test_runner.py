@@ -14,7 +14,7 @@ from agents_support import ALGORITHMS, CPU, make_protocol, make_work
 from torch import Tensor
 
 from baselines.agent import Algorithm, Metrics, Setting
-from suite import evaluation, runner
+from suite import runner
 from suite.checkpoint import save_checkpoint
 from suite.envs.lanes import Lanes
 from suite.evaluation import evaluate, evaluation_lanes
@@ -625,7 +625,7 @@ def tape_agent(world: World, seeds: tuple[int, ...] = (0, 1)) -> TapeAgent:
 def test_every_evaluation_lane_plays_the_same_number_of_episodes() -> None:
     world = World(episode_steps=10**9)
     lanes = UnequalLanes(np.zeros((2, 3), np.int64), False, world)
-    result = evaluate(tape_agent(world), lanes, 6, CPU)
+    result = evaluate(tape_agent(world), lanes, 6, 1000, CPU)
     assert result.returns.tolist() == [[1, 2, 3, 1, 2, 3]] * 2
     assert result.lengths.tolist() == [[1, 2, 3, 1, 2, 3]] * 2
     assert world.tape[-1] == "evaluate close"
@@ -634,16 +634,9 @@ def test_every_evaluation_lane_plays_the_same_number_of_episodes() -> None:
 def test_evaluation_acts_on_the_new_episode_where_one_ended() -> None:
     world = World()
     lanes = CountingLanes(np.zeros((2, 1), np.int64), False, world)
-    evaluate(tape_agent(world), lanes, 2, CPU)
+    evaluate(tape_agent(world), lanes, 2, 1000, CPU)
     seen = [obs[0, 0, 1:].tolist() for obs in world.evaluated]  # episode, time, first
     assert seen == [[0, 0, 1], [0, 1, 0], [0, 2, 0], [1, 0, 1], [1, 1, 0], [1, 2, 0]]
-
-
-def test_an_endless_episode_is_cut_in_evaluation(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(evaluation, "MAX_EPISODE_STEPS", 5)
-    world = World(episode_steps=10**9)
-    lanes = CountingLanes(np.zeros((2, 3), np.int64), False, world)
-    assert evaluate(tape_agent(world), lanes, 3, CPU).lengths.tolist() == [[5, 5, 5]] * 2
 
 
 def test_evaluation_closes_its_lanes_when_it_is_interrupted() -> None:
@@ -651,7 +644,7 @@ def test_evaluation_closes_its_lanes_when_it_is_interrupted() -> None:
     world.trouble = interrupt(world, 2)
     lanes = CountingLanes(np.zeros((2, 3), np.int64), False, world)
     with pytest.raises(KeyboardInterrupt):
-        evaluate(tape_agent(world), lanes, 3, CPU)
+        evaluate(tape_agent(world), lanes, 3, 1000, CPU)
     assert world.tape[-1] == "evaluate close"
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 
 import pytest
-
 from agents_support import ALGORITHMS
+
 from suite.configs import plain_config, resolve_config
 from suite.protocols import PROTOCOLS, Budget
 from suite.registry import engine_for, family_names, find_task, load_algorithm
