@@ -11,8 +11,10 @@ the rewards, so that 500 decisions make an episode. Control steps are what is co
 physics of some domains takes up to ten steps of its own in each.
 
 EnvPool's pools and dm_control agree: the same state and actions lead to the same states, see the
-parity tests. Pixels are left to dm_control: EnvPool draws no faster, opens a graphics context for
-every lane, and ends the process where there is no driver.
+parity tests. They do not in the finger domain, where they part at the first touch (EnvPool 1.2.5
+carries MuJoCo 3.6, and of the domains here this one alone has elliptic friction cones); it is left
+to dm_control. So are pixels: EnvPool draws no faster, opens a graphics context for every lane, and
+ends the process where there is no driver.
 """
 
 from __future__ import annotations
@@ -107,15 +109,8 @@ def pool_name(task: Task) -> str:
 def _make_envpool(task: Task, seeds: np.ndarray, split: str, threads: int) -> Lanes:
     from suite.envs.engines import EnvpoolLanes
 
-    # EnvPool shows in spin what upstream shows only in the turn tasks, for a target that is unused.
-    hidden = ("target_position", "dist_to_target") if task.name == "finger-spin" else ()
     return EnvpoolLanes(
-        pool_name(task),
-        seeds,
-        horizon=task.horizon,
-        keeps_bounds=False,
-        hidden=hidden,
-        threads=threads,
+        pool_name(task), seeds, horizon=task.horizon, keeps_bounds=False, threads=threads
     )
 
 
@@ -132,6 +127,10 @@ def _make_dm_control(task: Task, seeds: np.ndarray, split: str, threads: int) ->
     return ProcessLanes(make, seeds, workers) if workers > 1 else make(seeds)
 
 
+def _agrees(task: Task) -> bool:
+    return not shows_pixels(task) and not task.name.startswith("finger-")
+
+
 def _lacks(task: Task) -> Lack | None:
     from suite.envs.rendering import LACK, find_driver
 
@@ -143,12 +142,7 @@ FAMILY = Family(
     title="DMControl",
     tasks={task.name: task for task in _TASKS},
     engines=(
-        Engine(
-            "envpool",
-            ("envpool",),
-            _make_envpool,
-            supports=lambda task: not shows_pixels(task),
-        ),
+        Engine("envpool", ("envpool",), _make_envpool, supports=_agrees),
         Engine("dm_control", ("dm_control", "mujoco"), _make_dm_control, lacks=_lacks),
     ),
     install='pip install envpool dm_control "mujoco<4"',

@@ -134,7 +134,6 @@ class EnvpoolLanes(Lanes):
             because at its limit EnvPool reports every end as a truncation, also where the task
             terminated. None: the pool's limit as it is, for tasks whose reward depends on it.
         keeps_bounds: False lifts the declared bounds of the observation.
-        hidden: leaves of the observation to leave out.
         threads: of the pool; the numbers do not depend on it.
         options: further settings of the EnvPool task.
     """
@@ -146,7 +145,6 @@ class EnvpoolLanes(Lanes):
         *,
         horizon: int | None = None,
         keeps_bounds: bool = True,
-        hidden: tuple[str, ...] = (),
         threads: int = 1,
         **options: object,
     ) -> None:
@@ -160,8 +158,7 @@ class EnvpoolLanes(Lanes):
             self._pool = envpool.make_gymnasium(
                 name, num_envs=seeds.size, num_threads=threads, seed=seeds.ravel(), **options
             )
-            leaves = read_observation_space(self._pool.observation_space)
-            self._leaves = {name: leaf for name, leaf in leaves.items() if name not in hidden}
+            self._leaves = read_observation_space(self._pool.observation_space)
             action = read_space(self._pool.action_space)
         assert action.start is None, f"actions of {name} start at {action.start}"
         self.spaces = _spaces(self._leaves, action, keeps_bounds)
