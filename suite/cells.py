@@ -77,7 +77,7 @@ class Cell:
     """The record without any runs; None if packages are missing."""
     missing_packages: tuple[str, ...]
     install: str
-    """The command that adds what the task's family needs."""
+    """The command that adds what the task needs."""
 
     @property
     def name(self) -> str:
@@ -266,6 +266,9 @@ def _cell(
             f" {rollout}"
         )
     missing = tuple(name for name in engine.packages if installed_version(name) is None)
+    install = load_family(task.family).install
+    if not missing and (lack := engine.lacks(task)):
+        missing, install = (lack.what,), lack.install
     cell = Cell(
         algorithm=algorithm,
         task=task,
@@ -278,7 +281,7 @@ def _cell(
         threads=request.threads,
         blank=None,
         missing_packages=missing,
-        install=load_family(task.family).install,
+        install=install,
     )
     if missing:
         return cell

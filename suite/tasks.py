@@ -54,6 +54,15 @@ class Task:
 
 
 @dataclass(frozen=True)
+class Lack:
+    """Something beside Python packages that a machine lacks, e.g. a graphics driver."""
+
+    what: str
+    install: str
+    """The command that adds it."""
+
+
+@dataclass(frozen=True)
 class Engine:
     """One way to step a family's tasks."""
 
@@ -65,6 +74,8 @@ class Engine:
     the task's ``splits`` in evaluation; no number may depend on ``threads``."""
     supports: Callable[[Task], bool] = lambda task: True
     """Some engines know only part of a family's tasks."""
+    lacks: Callable[[Task], Lack | None] = lambda task: None
+    """What keeps this machine from stepping a task, its packages being there."""
 
 
 @dataclass(frozen=True)

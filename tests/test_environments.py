@@ -52,7 +52,7 @@ def cases(*families: Family, without: frozenset[str] = frozenset()) -> dict[str,
             for family in families
             for index, task in enumerate(family.tasks.values())
             for engine in family.engines
-            if engine.supports(task) and task.id not in without
+            if engine.supports(task) and task.id not in without and not engine.lacks(task)
         ]
     }
 

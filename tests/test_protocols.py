@@ -43,6 +43,7 @@ OTHER_VALUES = {
     "evaluations": 3,
     "episodes": 3,
     "window": 0.2,
+    "max_episode_steps": 5,
     "time_limit": 0.5,
     "ranked": False,
 }

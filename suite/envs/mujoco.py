@@ -115,7 +115,7 @@ def _make_envpool(task: Task, seeds: np.ndarray, split: str, threads: int) -> La
 def _make_gymnasium(task: Task, seeds: np.ndarray, split: str, threads: int) -> Lanes:
     from suite.envs.engines import GymnasiumLanes
 
-    with _deprecations_silenced():
+    with deprecations_silenced():
         return GymnasiumLanes(lambda: _open(task), seeds)
 
 
@@ -126,8 +126,8 @@ def _open(task: Task) -> gymnasium.Env[Any, Any]:
 
 
 @contextmanager
-def _deprecations_silenced() -> Iterator[None]:
-    """Keep MuJoCo from printing, and logging to a file, that Gymnasium's models use old attributes.
+def deprecations_silenced() -> Iterator[None]:
+    """Keep MuJoCo from printing, and logging to a file, that packages' models use old attributes.
 
     Other warnings of the model compiler come out as Python warnings.
     """
