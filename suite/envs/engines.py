@@ -18,7 +18,7 @@ import numpy as np
 from gymnasium import spaces as upstream
 
 from suite.envs.lanes import Lanes
-from suite.spaces import ActionSpace, Box, Discrete, MultiDiscrete, Space, Spaces
+from suite.spaces import Box, Discrete, MultiDiscrete, Space, Spaces, Text
 from suite.steps import LaneStep
 
 SINGLE_LEAF = "observation"
@@ -30,7 +30,7 @@ class Leaf:
 
     path: tuple[str | int, ...]
     """Keys that lead to it in upstream's nested dictionaries and tuples; empty if not nested."""
-    space: ActionSpace
+    space: Space
     dtype: np.dtype[Any]
     start: np.ndarray | None = None
     """What upstream adds to our integers, which start at 0; None: theirs do too."""
@@ -106,6 +106,7 @@ def _spaces(observation: Mapping[str, Leaf], action: Leaf, keeps_bounds: bool) -
     found: dict[str, Space] = {name: leaf.space for name, leaf in observation.items()}
     if not keeps_bounds:
         found = {name: unbounded(space) for name, space in found.items()}
+    assert not isinstance(action.space, Text)  # `read_space` makes none
     return Spaces(found, action.space)
 
 
@@ -134,6 +135,7 @@ class EnvpoolLanes(Lanes):
             because at its limit EnvPool reports every end as a truncation, also where the task
             terminated. None: the pool's limit as it is, for tasks whose reward depends on it.
         keeps_bounds: False lifts the declared bounds of the observation.
+        leaves: how to read the observation; None: as its declared space says.
         threads: of the pool; the numbers do not depend on it.
         options: further settings of the EnvPool task.
     """
@@ -145,6 +147,7 @@ class EnvpoolLanes(Lanes):
         *,
         horizon: int | None = None,
         keeps_bounds: bool = True,
+        leaves: Mapping[str, Leaf] | None = None,
         threads: int = 1,
         **options: object,
     ) -> None:
@@ -158,19 +161,17 @@ class EnvpoolLanes(Lanes):
             self._pool = envpool.make_gymnasium(
                 name, num_envs=seeds.size, num_threads=threads, seed=seeds.ravel(), **options
             )
-            self._leaves = read_observation_space(self._pool.observation_space)
+            self._leaves = leaves or read_observation_space(self._pool.observation_space)
             action = read_space(self._pool.action_space)
         assert action.start is None, f"actions of {name} start at {action.start}"
         self.spaces = _spaces(self._leaves, action, keeps_bounds)
 
     def reset(self) -> dict[str, np.ndarray]:
-        return self._per_seed(self._read(self._pool.reset()[0]))
+        return self._per_seed(self._read(self._begin(np.arange(self.shape[0] * self.shape[1]))))
 
     def step(self, action: np.ndarray) -> LaneStep:
         flat = action.reshape(-1, *action.shape[2:])
-        observation, reward, terminated, truncated, info = self._pool.step(flat)
-        if self._horizon is not None:
-            truncated = (info["elapsed_step"] >= self._horizon) & ~terminated
+        observation, reward, terminated, truncated = self._advance(flat)
         leaves = self._read(observation)
         next_obs = obs = self._per_seed(leaves)
         ended = np.flatnonzero(terminated | truncated)
@@ -187,10 +188,21 @@ class EnvpoolLanes(Lanes):
     def close(self) -> None:
         self._pool.close()
 
+    def _begin(self, lanes: np.ndarray) -> Any:
+        """Begin an episode in some lanes; returns the pool's observation of these."""
+        return self._pool.reset(lanes)[0]
+
+    def _advance(self, action: np.ndarray) -> tuple[Any, np.ndarray, np.ndarray, np.ndarray]:
+        """Step all lanes: the pool's observation; reward, terminated and truncated ``[lanes]``."""
+        observation, reward, terminated, truncated, info = self._pool.step(action)
+        if self._horizon is not None:
+            truncated = (info["elapsed_step"] >= self._horizon) & ~terminated
+        return observation, reward, terminated, truncated
+
     def _restart(self, lanes: np.ndarray, leaves: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Begin an episode in some lanes; the others' observations stay as they are."""
         obs = {name: leaf.copy() for name, leaf in leaves.items()}
-        for name, first in self._read(self._pool.reset(lanes)[0]).items():
+        for name, first in self._read(self._begin(lanes)).items():
             obs[name][lanes] = first
         return obs
 
@@ -214,6 +226,7 @@ class GymnasiumLanes(Lanes):
         make: opens one environment, its time limit included.
         seeds: ``[S, E]``; used at the first reset of a lane, later episodes follow from it.
         keeps_bounds: False lifts the declared bounds of the observation.
+        leaves: how to read the observation; None: as its declared space says.
     """
 
     def __init__(
@@ -222,13 +235,14 @@ class GymnasiumLanes(Lanes):
         seeds: np.ndarray,
         *,
         keeps_bounds: bool = True,
+        leaves: Mapping[str, Leaf] | None = None,
     ) -> None:
         super().__init__((seeds.shape[0], seeds.shape[1]))
         self._seeds = seeds.tolist()
         with _known_warnings_silenced():
             self._envs = [[make() for _ in row] for row in self._seeds]
         first = self._envs[0][0]
-        self._leaves = read_observation_space(first.observation_space)
+        self._leaves = leaves or read_observation_space(first.observation_space)
         self._action = read_space(first.action_space)
         self._action_dtype = first.action_space.dtype
         self.spaces = _spaces(self._leaves, self._action, keeps_bounds)
