@@ -20,6 +20,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
+from suite.statistics import Band
+
 GENERATOR = "suite report"
 """Creator in the metadata of every figure; tells our files from those of others."""
 
@@ -134,6 +136,27 @@ class Panel:
     """Values that are shown in any case."""
 
 
+@dataclass(frozen=True)
+class Line:
+    """Estimates of one algorithm along an axis, with a pointwise band."""
+
+    algorithm: str
+    x: np.ndarray
+    """``[P]``, rising."""
+    band: Band
+    """Three arrays ``[P]``; ends of NaN draw no band."""
+
+
+@dataclass(frozen=True)
+class LinePanel:
+    """One axis of a line figure."""
+
+    label: str
+    """What the horizontal axis shows."""
+    lines: tuple[Line, ...]
+    logarithmic: bool = False
+
+
 def curve_figure(
     curves: Sequence[Curve], floor: float | None = None, cap: float | None = None
 ) -> Figure:
@@ -223,6 +246,71 @@ def interval_figure(panels: Sequence[Panel], label: str) -> Figure:
     return figure
 
 
+def line_figure(panels: Sequence[LinePanel], label: str) -> Figure:
+    """Draw lines with their bands, panels side by side under one legend.
+
+    Args:
+        panels: at least one; all hold the same algorithms.
+        label: what the vertical axis shows.
+    """
+    count = len(panels[0].lines)
+    with mpl.rc_context(_SETTINGS):
+        height = max(2.6, 0.5 + 0.165 * count)  # room for the legend
+        figure = Figure(figsize=(_WIDTH, height), layout="constrained")
+        axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+        for axis, panel in zip(axes, panels, strict=True):
+            for line in panel.lines:
+                _draw_line(axis, line)
+            axis.set_xlabel(panel.label)
+            if panel.logarithmic:
+                axis.set_xscale("log")
+            else:
+                axis.set_xlim(panel.lines[0].x[0], max(line.x[-1] for line in panel.lines))
+                axis.xaxis.set_major_locator(MaxNLocator(5))
+                axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short_number(value)))
+            axis.grid(color="#eeeeee", linewidth=0.6)
+            axis.set_axisbelow(True)
+        axes[0].set_ylabel(label)
+        axes[-1].legend(loc="center left", bbox_to_anchor=(1.0, 0.5), handlelength=3.2, fontsize=7)
+    return figure
+
+
+def matrix_figure(names: Sequence[str], values: np.ndarray, sure: np.ndarray) -> Figure:
+    """Draw the probability that a run of the row's algorithm beats one of the column's.
+
+    Args:
+        names: from top to bottom, and from left to right.
+        values: ``[n, n]`` in [0, 1]; NaN where there is none.
+        sure: ``[n, n]`` bool, True where the interval excludes one half: those are set in bold.
+    """
+    number = len(names)
+    side = min(_WIDTH, 1.6 + 0.42 * number)
+    with mpl.rc_context(_SETTINGS):
+        figure = Figure(figsize=(side, side * 0.85), layout="constrained")
+        axis = figure.subplots()
+        axis.pcolormesh(
+            np.ma.masked_invalid(values), cmap="PuOr", vmin=0, vmax=1, edgecolors="white", alpha=0.6
+        )
+        for row, column in np.argwhere(np.isfinite(values)):
+            axis.text(
+                column + 0.5,
+                row + 0.5,
+                f"{values[row, column]:.2f}",
+                ha="center",
+                va="center",
+                fontsize=min(7.5, 110 / number),
+                fontweight="bold" if sure[row, column] else "normal",
+            )
+        shown = [_shorten(name) for name in names]
+        axis.set_xticks(np.arange(number) + 0.5, shown, rotation=90)
+        axis.set_yticks(np.arange(number) + 0.5, shown)
+        axis.xaxis.tick_top()
+        axis.tick_params(length=0)
+        axis.set_ylim(number, 0)
+        axis.spines[:].set_visible(False)
+    return figure
+
+
 def svg_bytes(figure: Figure) -> bytes:
     """Render a figure as SVG; equal figures give equal bytes."""
     buffer = io.BytesIO()
@@ -238,6 +326,30 @@ def short_count(number: float) -> str:
         if abs(number) >= size:
             return f"{number / size:.3g}{unit}"
     return f"{number:.0f}"
+
+
+def short_number(number: float) -> str:
+    """Write a number on an axis shortly: ``0.5``, ``20k``."""
+    return short_count(number) if abs(number) >= 1000 else f"{number:.3g}"
+
+
+def _draw_line(axis: Axes, line: Line) -> None:
+    style = style_of(line.algorithm)
+    axis.fill_between(
+        line.x, line.band.low, line.band.high, color=style.colour, alpha=0.15, linewidth=0
+    )
+    axis.plot(
+        line.x,
+        line.band.value,
+        color=style.colour,
+        linewidth=1.4,
+        linestyle=(0, style.dashes) if style.dashes else "solid",
+        marker=style.marker,
+        markevery=max(1, len(line.x) // 6),
+        markersize=4,
+        markeredgewidth=0.0,
+        label=_shorten(line.algorithm),
+    )
 
 
 def _mean(curve: Curve, floor: float | None) -> np.ndarray:

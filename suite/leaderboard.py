@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from suite import statistics
 from suite.protocols import Protocol, budget
-from suite.ranking import Claim, RankInterval, claim, rank_intervals
+from suite.ranking import HEADLINE_TASKS, Claim, RankInterval, claim, rank_intervals
 from suite.record_format import render_csv, render_json
 from suite.records import Record
 from suite.scores import FloatArray, TaskScores, comparable, score_table
@@ -28,8 +28,6 @@ REFERENCE = "ppo"
 """Algorithm that the others are compared with one by one."""
 SEED = 0
 """Of the generator that every interval is resampled with."""
-HEADLINE_TASKS = 5
-"""Tasks from which on an aggregate may stand at the head of a page."""
 
 Ends = tuple[float, float]
 

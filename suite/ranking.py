@@ -29,6 +29,9 @@ from suite.statistics import (
     run_counts,
 )
 
+HEADLINE_TASKS = 5
+"""Tasks from which on an aggregate may stand at the head of a page."""
+
 
 class RankInterval(NamedTuple):
     """Ranks that the data do not rule out; 1 is best."""
@@ -57,7 +60,7 @@ def claim(runs: int, tasks: int) -> Claim:
     """
     if runs < 3:
         return Claim("raw only", interval=False, ranked=False, headline_iqm=False)
-    headline = tasks >= 5
+    headline = tasks >= HEADLINE_TASKS
     if runs < (5 if tasks > 1 else 10):
         return Claim("low n", interval=True, ranked=False, headline_iqm=headline)
     return Claim("full" if runs >= 10 else "ranked", True, True, headline)

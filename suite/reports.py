@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rich import box
-from rich.table import Table
+from rich.table import Table as ConsoleTable
 from rich.text import Text
 
 from suite.figures import GENERATOR, short_count
 from suite.leaderboard import Entry, failure_counts, split_by_conditions
+from suite.outside import OutsideSummary, Table
 from suite.pages.common import MARKER, Context, interval_text, path_of, seeds_text
 from suite.pages.index import (
     AlgorithmFacts,
@@ -26,8 +27,10 @@ from suite.pages.index import (
     matrix_of,
 )
 from suite.pages.protocol import protocol_page
+from suite.pages.scores import scores_page
 from suite.pages.task import task_page
 from suite.records import Record, load_all
+from suite.statistics import IntervalKind
 
 __all__ = [
     "AlgorithmFacts",
@@ -36,6 +39,7 @@ __all__ = [
     "ReportSummary",
     "render_console",
     "write_reports",
+    "write_scores",
 ]
 
 _TRIAL = "trial"
@@ -103,14 +107,39 @@ def write_reports(
     )
 
 
-def render_console(records: Iterable[Record]) -> Table:
+def write_scores(
+    table: Table, summary: OutsideSummary, out: Path, ci: IntervalKind, reps: int
+) -> tuple[str, ...]:
+    """Write the page about anyone's scores, with its figures.
+
+    Args:
+        table: the scores.
+        summary: of them.
+        out: folder; only files that an earlier report made are overwritten.
+        ci: kind of the intervals.
+        reps: bootstrap replicates they were made with.
+
+    Returns:
+        The files below the folder, sorted.
+
+    Raises:
+        FileExistsError: a file that no report made stands in the place of one.
+        OSError: a file cannot be written.
+    """
+    files = scores_page(table, summary, ci, reps)
+    for path, content in files.items():
+        _write(out / path, content)
+    return tuple(sorted(files))
+
+
+def render_console(records: Iterable[Record]) -> ConsoleTable:
     """Lay out scores as a compact table for a terminal: what a bench prints at its end.
 
     Args:
         records: at most one per algorithm and task, of one protocol; those under different
             conditions are told apart by a rule between them.
     """
-    table = Table(box=box.SIMPLE, show_edge=False)
+    table = ConsoleTable(box=box.SIMPLE, show_edge=False)
     table.add_column("task")
     table.add_column("algorithm")
     for title in ("score [95 %]", "normalised", "seeds", "steps", "minutes"):

@@ -597,7 +597,7 @@ def _take(scores: Scores, indices: npt.NDArray[np.int64]) -> Scores:
     if isinstance(scores, np.ndarray):
         runs, tasks = scores.shape[-2:]
         cells = indices.reshape(-1, runs, tasks) * tasks + np.arange(tasks)
-        return scores.reshape(*scores.shape[:-2], -1).take(cells, axis=-1)
+        return np.asarray(scores.reshape(*scores.shape[:-2], -1).take(cells, axis=-1))
     return [
         task[..., part] for task, part in zip(scores, _split_tasks(scores, indices), strict=True)
     ]

@@ -35,6 +35,7 @@ PURE_MODULES = (
     "markdown",
     "outside",
     "pages.protocol",
+    "pages.scores",
     "pages.task",
     "pages.validation",
     "protocols",
@@ -50,6 +51,7 @@ PURE_MODULES = (
 SEEDED_NUMPY = {
     "Generator",
     "BitGenerator",
+    "RandomState",
     "SeedSequence",
     "PCG64",
     "PCG64DXSM",

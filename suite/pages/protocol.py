@@ -5,12 +5,13 @@ from __future__ import annotations
 import posixpath
 
 from suite.figures import short_count
-from suite.leaderboard import HEADLINE_TASKS, SEED, Conditions, split_by_conditions
+from suite.leaderboard import SEED, Conditions, split_by_conditions
 from suite.markdown import escape, file_name, plural, table
 from suite.pages.boards import board_section
 from suite.pages.common import INDEX, Context, Draft, Files, apart_text, path_of, source_line
 from suite.pages.validation import validation_sections
 from suite.protocols import protocol_hash
+from suite.ranking import HEADLINE_TASKS
 
 _INTERVALS = (
     "Brackets are 95 % intervals over training runs (small-sample stratified bootstrap, 10,000 "
