@@ -19,7 +19,6 @@ import numpy.typing as npt
 from suite import statistics
 from suite.protocols import Protocol, budget
 from suite.ranking import HEADLINE_TASKS, Claim, RankInterval, claim, rank_intervals
-from suite.record_format import render_csv, render_json
 from suite.records import Record
 from suite.scores import FloatArray, TaskScores, comparable, score_table
 from suite.statistics import Interval, bootstrap_interval, improvement_interval, missing_bounds
@@ -127,12 +126,9 @@ class Board:
 
 
 def data_hash(records: Iterable[Record]) -> str:
-    """SHA-256 over the records' bytes, whatever their order."""
-    hashes = []
-    for record in records:
-        csv_hash = hashlib.sha256(render_csv(record.episodes)).hexdigest()
-        hashes.append(hashlib.sha256(render_json(record, csv_hash)).hexdigest())
-    return hashlib.sha256("\n".join(sorted(hashes)).encode()).hexdigest()
+    """SHA-256 over the records, whatever their order."""
+    digests = sorted(record.digest for record in records)
+    return hashlib.sha256("\n".join(digests).encode()).hexdigest()
 
 
 def split_by_conditions(records: Sequence[Record]) -> list[Conditions]:
