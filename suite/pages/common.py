@@ -130,9 +130,9 @@ class Draft:
         """A task's name, linked to its page."""
         return self.link(text or task, self.context.task_path(task))
 
-    def figure(self, path: str, figure: Figure, caption: str) -> str:
-        """Add a figure; returns the text that shows it."""
-        self.files[path] = svg_bytes(figure)
+    def figure(self, path: str, figure: Figure | bytes, caption: str) -> str:
+        """Add a figure, drawn or as SVG already; returns the text that shows it."""
+        self.files[path] = figure if isinstance(figure, bytes) else svg_bytes(figure)
         target = posixpath.relpath(path, posixpath.dirname(self.path) or ".")
         alternative = caption.split(".")[0]
         return f"![{alternative}]({target})\n\n*{caption}*"

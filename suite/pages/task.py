@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from suite.figures import Curve, curve_figure
+from suite.curves import Curve, task_figure
 from suite.leaderboard import Entry, split_by_conditions, task_ranks
 from suite.markdown import DASH, duration, escape, number, table
 from suite.pages.common import (
@@ -89,7 +89,7 @@ def _curves(draft: Draft, entries: Mapping[str, Entry], path: str) -> list[str]:
         "thin: every run, with a cross where it failed; grey: range of the means of all "
         "algorithms; dotted: floor and cap."
     )
-    return [draft.figure(path, curve_figure(curves, *(task_bounds(record) or ())), caption)]
+    return [draft.figure(path, task_figure(curves, *(task_bounds(record) or ())), caption)]
 
 
 def _curve(algorithm: str, record: Record) -> Curve:
