@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +20,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from suite.statistics import Band
+from suite.statistics import Band, Interval
 
 GENERATOR = "suite report"
 """Creator in the metadata of every figure; tells our files from those of others."""
@@ -48,6 +48,8 @@ _WIDTH = 7.4
 """Inches; about the text width of a rendered page."""
 _PANEL_COLUMNS = 4
 _QUIET = "#bbbbbb"
+PROFILE_THRESHOLDS = np.linspace(0.0, 1.5, 61)
+"""Of performance profiles: normalised scores from the floor to one and a half times the cap."""
 
 
 @dataclass(frozen=True)
@@ -207,6 +209,19 @@ def line_figure(panels: Sequence[LinePanel], label: str) -> Figure:
         axes[0].set_ylabel(label)
         axes[-1].legend(loc="center left", bbox_to_anchor=(1.0, 0.5), handlelength=3.2, fontsize=7)
     return figure
+
+
+def improvement_figure(names: Sequence[str], pairs: Mapping[tuple[str, str], Interval]) -> Figure:
+    """Draw the probabilities of improvement of all pairs; see ``matrix_figure``."""
+    values = np.full((len(names), len(names)), np.nan)
+    sure = np.zeros_like(values, dtype=bool)
+    for row, one in enumerate(names):
+        for column, other in enumerate(names):
+            if one != other:
+                interval = pairs[one, other]
+                values[row, column] = interval.value
+                sure[row, column] = interval.low > 0.5 or interval.high < 0.5
+    return matrix_figure(names, values, sure)
 
 
 def matrix_figure(names: Sequence[str], values: np.ndarray, sure: np.ndarray) -> Figure:

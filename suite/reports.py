@@ -17,6 +17,7 @@ from rich.text import Text
 from suite.figures import GENERATOR, short_count
 from suite.leaderboard import Entry, failure_counts, split_by_conditions
 from suite.outside import OutsideSummary, Table
+from suite.pages.algorithm import algorithm_page
 from suite.pages.common import MARKER, Context, interval_text, path_of, seeds_text
 from suite.pages.index import (
     AlgorithmFacts,
@@ -93,6 +94,8 @@ def write_reports(
         files |= protocol_page(context)
         for task in sorted({record.task for record in own}):
             files |= task_page(context, task)
+        for algorithm in sorted({record.algorithm for record in own}):
+            files |= algorithm_page(context, algorithm)
 
     for path, content in files.items():
         _write(out / path, content)

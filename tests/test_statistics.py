@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import pytest
 from rliable import library, metrics
-from scipy.stats import norm
+from scipy.stats import mannwhitneyu, norm
 from scipy.stats import t as student
 
 from suite import ranking, statistics
@@ -89,6 +89,30 @@ class TestClosedForms:
     def test_holm_steps_down_and_keeps_the_order(self):
         assert ranking.holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
         assert ranking.holm([0.5, 0.9]) == pytest.approx([1.0, 1.0])
+
+
+@pytest.mark.parametrize("decimals", [1, 9])
+def test_p_value_of_one_task_is_that_of_the_rank_sum_test(decimals):
+    x, y = np.round(some_scores((6, 1)), decimals), np.round(some_scores((9, 1), seed=1), decimals)
+    expected = mannwhitneyu(x[:, 0], y[:, 0], method="asymptotic", use_continuity=False).pvalue
+    assert ranking.improvement_p_value(x, y) == pytest.approx(expected)
+
+
+def test_p_value_adds_up_tasks_and_takes_unequal_runs():
+    x, y = some_scores((5, 8)) + 0.4, some_scores((5, 8), seed=1)
+    assert ranking.improvement_p_value(x, y) < min(
+        ranking.improvement_p_value(x[:, [task]], y[:, [task]]) for task in range(8)
+    )
+    assert ranking.improvement_p_value([np.ones(3), np.ones(2)], np.ones((4, 2))) == 1
+
+
+def test_p_values_are_small_as_often_as_they_say():
+    source = rng()
+    p = [
+        ranking.improvement_p_value(source.random((5, 6)), source.random((4, 6)))
+        for _ in range(1000)
+    ]
+    assert 0.03 < np.mean(np.array(p) < 0.05) < 0.07
 
 
 class TestAgainstRliable:

@@ -10,11 +10,20 @@ import posixpath
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from matplotlib.figure import Figure
 
 from suite.figures import short_count, svg_bytes
-from suite.leaderboard import Conditions, Entry, data_hash, failure_counts
+from suite.leaderboard import (
+    Board,
+    Conditions,
+    Entry,
+    build_board,
+    data_hash,
+    failure_counts,
+    split_by_conditions,
+)
 from suite.markdown import (
     DASH,
     decimals_for,
@@ -54,6 +63,38 @@ class Context:
     source_hashes: Mapping[str, str] = field(default_factory=dict)
     """Present source hash by algorithm; a record with another one is marked stale."""
 
+    _boards: dict[tuple[int, tuple[str, ...]], Board] = field(
+        default_factory=dict, repr=False, compare=False
+    )
+
+    @cached_property
+    def groups(self) -> list[Conditions]:
+        """The records by what may stand together."""
+        return split_by_conditions(self.records)
+
+    def board(self, group: int, tasks: Sequence[str]) -> Board:
+        """The leaderboard of one of the groups over some tasks; computed once."""
+        key = group, tuple(tasks)
+        if key not in self._boards:
+            entries = self.groups[group].entries
+            self._boards[key] = build_board(entries, tasks, ranked=self.is_ranked)
+        return self._boards[key]
+
+    def scopes(self, group: int) -> list[tuple[str, list[str]]]:
+        """What a group has leaderboards over: each family, before them all, if there are several.
+
+        Returns:
+            Family, or an empty name for all, and the tasks of the protocol there.
+        """
+        present = {task for own in self.groups[group].entries.values() for task in own}
+        rules = self.protocol
+        planned = list(dict.fromkeys(row.task for row in rules.budgets)) if rules else self.tasks
+        names = dict.fromkeys(task.split("/", 1)[0] for task in planned if task in present)
+        families = [
+            (name, [task for task in planned if task.split("/", 1)[0] == name]) for name in names
+        ]
+        return [("", planned), *families] if len(families) > 1 else families
+
     @property
     def protocol(self) -> Protocol | None:
         """The rules, if the suite still has a protocol of this name."""
@@ -79,6 +120,10 @@ class Context:
         """Path of a task's page."""
         family, name = task.split("/", 1)
         return posixpath.join(path_of(self.name), file_name(family), f"{file_name(name)}.md")
+
+    def algorithm_path(self, algorithm: str) -> str:
+        """Path of an algorithm's page."""
+        return posixpath.join(path_of(self.name), f"{file_name(algorithm)}.md")
 
     def is_stale(self, record: Record) -> bool:
         """Whether the algorithm's source has changed since the record was made."""
@@ -121,10 +166,8 @@ class Draft:
         return link(text, posixpath.relpath(target, posixpath.dirname(self.path) or "."))
 
     def algorithm(self, name: str) -> str:
-        """An algorithm's name, linked to what it is where that is known."""
-        if name not in self.context.described:
-            return escape(name)
-        return self.link(name, f"{ALGORITHMS}#{file_name(name)}")
+        """An algorithm's name, linked to its page."""
+        return self.link(name, self.context.algorithm_path(name))
 
     def task(self, task: str, text: str | None = None) -> str:
         """A task's name, linked to its page."""
@@ -162,6 +205,11 @@ class Draft:
 def render(blocks: Iterable[str]) -> bytes:
     """Put blocks of text together to a page of ours."""
     return ("\n\n".join(block.strip("\n") for block in [MARKER, *blocks]) + "\n").encode()
+
+
+def record_path(record: Record) -> str:
+    """Path of a record's JSON below the results folder."""
+    return f"{record.folder}/{record.task}/{record.algorithm}.json"
 
 
 def path_of(name: str) -> str:
@@ -242,7 +290,11 @@ def score_text(entry: Entry, decimals: int) -> str:
         text = "raw: " + ", ".join(number(score, decimals) for score in entry.raw)
     runs = len(entry.scores.seeds)
     failures = failure_counts([entry]).items()
-    return ", ".join([text, *(f"{count} of {runs} {status}" for status, count in failures)])
+    notes = [f"{count} of {runs} {status}" for status, count in failures]
+    if entry.training_levels is not None and mean is not None:
+        gap = number(entry.training_levels - mean.value, decimals)
+        notes.append(f"gap to training levels {gap}")
+    return ", ".join([text, *notes])
 
 
 def interval_text(interval: Interval | None, decimals: int | None = 2) -> str:

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
-
 from suite.figures import (
+    PROFILE_THRESHOLDS,
     Line,
     LinePanel,
     Panel,
     Point,
+    improvement_figure,
     interval_figure,
     line_figure,
-    matrix_figure,
     svg_bytes,
 )
 from suite.markdown import DASH, escape, estimate, table
@@ -23,8 +22,6 @@ from suite.ranking import HEADLINE_TASKS
 from suite.statistics import Interval, IntervalKind, performance_profile
 
 PATH = "scores.md"
-THRESHOLDS = np.linspace(0.0, 1.5, 61)
-"""Of performance profiles: normalised scores from the floor to one and a half times the cap."""
 
 _KINDS = {
     "default": "small-sample stratified bootstrap",
@@ -59,7 +56,13 @@ def scores_page(scores: Table, summary: OutsideSummary, ci: IntervalKind, reps: 
             "profile.*",
         ]
     if len(complete) > 1:
-        files["scores.improvement.svg"] = _matrix([row.algorithm for row in complete], summary)
+        pairs = {
+            (one, other): interval
+            for one, others in summary.improvement.items()
+            for other, interval in others.items()
+        }
+        figure = improvement_figure([row.algorithm for row in complete], pairs)
+        files["scores.improvement.svg"] = svg_bytes(figure)
         text += [
             "## Probability of improvement",
             "![Probability of improvement](scores.improvement.svg)",
@@ -106,19 +109,7 @@ def _profiles(rows: list[OutsideRow], scores: Table, ci: IntervalKind) -> bytes:
     lines = []
     for row in rows:
         columns = list(scores[row.algorithm].values())
-        band = performance_profile(columns, THRESHOLDS, rng=generator(ci), ci=ci)
-        lines.append(Line(row.algorithm, THRESHOLDS, band))
+        band = performance_profile(columns, PROFILE_THRESHOLDS, rng=generator(ci), ci=ci)
+        lines.append(Line(row.algorithm, PROFILE_THRESHOLDS, band))
     panel = LinePanel("normalised score", tuple(lines))
     return svg_bytes(line_figure([panel], "share of runs above"))
-
-
-def _matrix(names: list[str], summary: OutsideSummary) -> bytes:
-    values = np.full((len(names), len(names)), np.nan)
-    sure = np.zeros_like(values, dtype=bool)
-    for row, one in enumerate(names):
-        for column, other in enumerate(names):
-            if one != other:
-                interval = summary.improvement[one][other]
-                values[row, column] = interval.value
-                sure[row, column] = not interval.low <= 0.5 <= interval.high
-    return svg_bytes(matrix_figure(names, values, sure))
