@@ -19,6 +19,7 @@ from suite.leaderboard import Entry, failure_counts, split_by_conditions
 from suite.outside import OutsideSummary, Table
 from suite.pages.algorithm import algorithm_page
 from suite.pages.common import MARKER, Context, interval_text, path_of, seeds_text
+from suite.pages.html import html_page
 from suite.pages.index import (
     AlgorithmFacts,
     FamilyFacts,
@@ -88,9 +89,21 @@ def write_reports(
     files = index_page(records, faults, matrix)
     if matrix.algorithm_facts:
         files |= algorithms_page(matrix)
+    described = frozenset(matrix.algorithm_facts)
+    contexts = {
+        name: Context(
+            name,
+            tuple(record for record in chosen if record.folder == name),
+            described,
+            matrix.source_hashes,
+        )
+        for chosen in (records, shown)
+        for name in sorted({record.folder for record in chosen})
+    }
+    files |= html_page([contexts[name] for name in sorted({record.folder for record in records})])
     for name in sorted({record.folder for record in shown}):
-        own = tuple(record for record in shown if record.folder == name)
-        context = Context(name, own, frozenset(matrix.algorithm_facts), matrix.source_hashes)
+        context = contexts[name]
+        own = context.records
         files |= protocol_page(context)
         for task in sorted({record.task for record in own}):
             files |= task_page(context, task)
@@ -192,7 +205,9 @@ def _write(path: Path, content: bytes) -> None:
 
 def _generated(out: Path, protocol: str | None) -> list[str]:
     """Files that reports have made: of one protocol, or of all but the trials."""
-    found = [path for kind in ("md", "svg") for path in out.rglob(f"*.{kind}") if _is_ours(path)]
+    found = [
+        path for kind in ("md", "svg", "html") for path in out.rglob(f"*.{kind}") if _is_ours(path)
+    ]
     paths = sorted(path.relative_to(out).as_posix() for path in found)
     if protocol is None:
         return [path for path in paths if not path.startswith(f"{_TRIAL}/")]
@@ -206,6 +221,8 @@ def _is_ours(path: Path) -> bool:
         head = file.read(_HEAD_BYTES)
     if path.suffix == ".md":
         return head.startswith(MARKER.encode())
+    if path.suffix == ".html":
+        return MARKER.encode() in head
     return f"<dc:title>{GENERATOR}</dc:title>".encode() in head
 
 

@@ -30,10 +30,13 @@ ENVIRONMENT_PACKAGES = {
 }
 BASELINES_MAY_IMPORT = {"suite.spaces", "suite.steps", "suite.streams"}
 PURE_MODULES = (
+    "curves",
     "figures",
     "leaderboard",
     "markdown",
     "outside",
+    "pages.algorithm",
+    "pages.html",
     "pages.protocol",
     "pages.scores",
     "pages.task",

@@ -108,6 +108,7 @@ def test_two_reports_have_the_same_bytes(results: Path, out: Path, tmp_path: Pat
     first = snapshot(out)
     assert sorted(first) == [
         "README.md",
+        "leaderboard.html",
         "quick.md",
         "quick/gymnasium.svg",
         "quick/gymnasium/CartPole-v1.md",
@@ -143,7 +144,7 @@ def test_every_link_leads_to_a_page_or_figure(results: Path, out: Path):
 
 
 def test_without_records_there_is_an_index_that_says_so(tmp_path: Path, out: Path):
-    assert write_reports(tmp_path / "nothing", out).pages == ("README.md",)
+    assert write_reports(tmp_path / "nothing", out).pages == ("README.md", "leaderboard.html")
     assert "There are no records yet." in out.joinpath("README.md").read_text()
 
 
@@ -160,7 +161,7 @@ def test_pages_of_records_that_are_gone_are_removed(results: Path, out: Path):
 def test_empty_folders_go_with_their_pages(tmp_path: Path, out: Path, results: Path):
     write_reports(results, out)
     write_reports(tmp_path / "nothing", out)
-    assert [path.name for path in out.iterdir()] == ["README.md"]
+    assert sorted(path.name for path in out.iterdir()) == ["README.md", "leaderboard.html"]
 
 
 def test_files_of_others_are_left_alone(results: Path, out: Path):
@@ -193,6 +194,7 @@ def test_a_report_of_one_protocol_leaves_the_pages_of_others(results: Path, out:
         "bank/gymnasium/CartPole-v1.svg",
         "bank/ppo.md",
         "bank/ppo.tasks.svg",
+        "leaderboard.html",
     )
     assert snapshot(out) == before
 
