@@ -24,6 +24,7 @@ _TYPES: Mapping[str, Check] = {
 }
 _WORDS = {"$schema", "$comment", "$defs", "title", "description"}
 """Keywords that check nothing."""
+_RANGE = {"type", "minimum", "maximum"}
 _PROPERTIES = {"properties", "additionalProperties"}
 
 
@@ -43,6 +44,8 @@ def compile_schema(schema: Mapping[str, Any]) -> Check:
         return definitions[name]
 
     def build(part: Mapping[str, Any]) -> Check:
+        if part.keys() == _RANGE and isinstance(part["type"], str):
+            return _in_range(part)
         checks = [
             _check(keyword, part, build, named)
             for keyword in part
@@ -101,6 +104,14 @@ def _check(
             name = build(rule)
             return lambda value: type(value) is not dict or all(map(name, value))
     raise ValueError(f"unknown keyword {keyword!r} in a schema")
+
+
+def _in_range(part: Mapping[str, Any]) -> Check:
+    """A number within bounds, which most of a record is, in one step instead of three."""
+    is_type, low, high = _TYPES[part["type"]], part["minimum"], part["maximum"]
+    if part["type"] == "integer":
+        return lambda value: type(value) is int and low <= value <= high
+    return lambda value: is_type(value) and low <= value <= high
 
 
 def _all(checks: list[Check]) -> Check:

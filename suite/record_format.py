@@ -392,10 +392,7 @@ def _figures(row: LedgerRow) -> tuple[float, ...]:
 
 def _check_episodes(record: Record) -> None:
     """Every episode has its run; a seed that is ok was evaluated to its end, in full."""
-    seeds, steps, numbers = (
-        record.episodes[name].to_numpy() for name in ("seed", "step", "episode")
-    )
-    splits = record.episodes["split"].map(SPLITS.index).to_numpy(np.int64)
+    seeds, steps, splits, numbers = (record.episodes[name].to_numpy() for name in COLUMNS[:4])
     strangers = sorted(set(seeds.tolist()) - set(record.seeds))
     if strangers:
         raise ValueError(f"the CSV holds seeds without a run: {strangers[:10]}")
@@ -408,9 +405,11 @@ def _check_episodes(record: Record) -> None:
         own = slice(*np.searchsorted(seeds, [run.seed, run.seed + 1]))  # the rows are sorted
         if not (steps[own] == record.budget).any():
             raise ValueError(f"seed {run.seed} is ok, but was not evaluated at {record.budget}")
-        evaluation = np.stack([steps[own], splits[own]])
-        begins = np.flatnonzero(np.diff(evaluation, prepend=-1).any(axis=0))
-        sizes = np.diff(begins, append=evaluation.shape[1])
-        places = np.arange(evaluation.shape[1]) - np.repeat(begins, sizes)
-        if (sizes != expected).any() or (numbers[own] != places).any():
+        count = steps[own].size
+        whole = count % expected == 0
+        if whole:  # a row per evaluation: one step, one split, every episode
+            by_evaluation = [part[own].reshape(-1, expected) for part in (steps, splits)]
+            whole = all((part == part[:, :1]).all() for part in by_evaluation)
+            whole = whole and (numbers[own] == np.arange(count) % expected).all()
+        if not whole:
             raise ValueError(f"seed {run.seed} is ok, but some evaluation is not complete")

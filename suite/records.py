@@ -229,10 +229,11 @@ def _read_pair(json_path: Path) -> tuple[dict[str, Any], bytes]:
 def _read(path: Path, limit: int) -> bytes | None:
     """The bytes of a file, at most ``limit``; None if there is none."""
     try:
-        if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe would wait for ever
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):  # opening a pipe would wait for ever
             raise ValueError(f"{path.name} is not a regular file")
-        with path.open("rb") as file:
-            content = file.read(limit + 1)
+        with path.open("rb") as file:  # Python sets aside as much memory as it is told to read
+            content = file.read(min(status.st_size, limit) + 1)
     except FileNotFoundError:
         return None
     except OSError as error:

@@ -23,7 +23,6 @@ from suite.pages.common import (
     source_line,
 )
 from suite.pages.published import published_for, published_table
-from suite.pages.task import curve_of
 from suite.protocols import canonical_json
 from suite.ranking import claim
 from suite.records import Record
@@ -78,7 +77,7 @@ def _aggregates(draft: Draft, algorithm: str) -> list[str]:
 def _curves(draft: Draft, entries: dict[str, Entry]) -> list[str]:
     panels = []
     for task, entry in entries.items():
-        curve = curve_of(entry.record.algorithm, entry.record)
+        curve = draft.context.curve(entry.record)
         if curve.steps.size:
             ends = task_bounds(entry.record) or (None, None)
             panels.append(CurvePanel(task.split("/", 1)[1], curve, *ends))

@@ -30,7 +30,6 @@ from suite.pages.common import (
     runs_by_tasks,
     seeds_text,
 )
-from suite.pages.task import curve_of
 from suite.records import Record
 from suite.scores import task_bounds
 
@@ -201,7 +200,7 @@ def _cell_rows(context: Context) -> list[str]:
         for task, entries in sorted(by_task.items()):
             decimals = common_decimals(entries)
             for entry in entries:
-                family, more = task.split("/", 1)[0], _curve_data(entry.record)
+                family, more = task.split("/", 1)[0], _curve_data(context, entry.record)
                 rows.append(_row(context.name, family, _task_cells(entry, decimals), more))
     return rows
 
@@ -229,9 +228,9 @@ def _task_cells(entry: Entry, decimals: int) -> list[Cell]:
     ]
 
 
-def _curve_data(record: Record) -> str:
+def _curve_data(context: Context, record: Record) -> str:
     """Attributes of a row: points of the mean, then of each seed, and the ends of the axes."""
-    curve = curve_of(record.algorithm, record)
+    curve = context.curve(record)
     if not curve.steps.size:
         return ""
     bounds = task_bounds(record)

@@ -5,10 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-import numpy as np
-
-from suite.curves import Curve, task_figure
-from suite.leaderboard import Entry, split_by_conditions, task_ranks
+from suite.curves import task_figure
+from suite.leaderboard import Entry, task_ranks
 from suite.markdown import DASH, duration, escape, number, table
 from suite.pages.common import (
     Context,
@@ -26,7 +24,7 @@ from suite.pages.common import (
 from suite.pages.published import published_for, published_table
 from suite.ranking import claim
 from suite.records import Record, SeedRun
-from suite.scores import learning_curves, task_bounds, window_start
+from suite.scores import task_bounds, window_start
 
 
 def task_page(context: Context, task: str) -> Files:
@@ -41,7 +39,7 @@ def task_page(context: Context, task: str) -> Files:
         *_facts(records),
     ]
     scored: dict[str, Entry] = {}
-    for place, group in enumerate(split_by_conditions(records), start=1):
+    for place, group in enumerate(context.task_groups(task), start=1):
         entries = {algorithm: own[task] for algorithm, own in group.entries.items()}
         scored |= entries
         if place > 1:
@@ -79,7 +77,9 @@ def _facts(records: Sequence[Record]) -> list[str]:
 
 
 def _curves(draft: Draft, entries: Mapping[str, Entry], path: str) -> list[str]:
-    curves = [curve_of(name, entry.record) for name, entry in sorted(entries.items(), key=_by_mean)]
+    curves = [
+        draft.context.curve(entry.record) for _, entry in sorted(entries.items(), key=_by_mean)
+    ]
     curves = [curve for curve in curves if curve.steps.size]
     if not curves:
         return []
@@ -93,16 +93,6 @@ def _curves(draft: Draft, entries: Mapping[str, Entry], path: str) -> list[str]:
         "algorithms; dotted: floor and cap."
     )
     return [draft.figure(path, task_figure(curves, *(task_bounds(record) or ())), caption)]
-
-
-def curve_of(algorithm: str, record: Record) -> Curve:
-    """The learning curves of a record's seeds, at all steps at which one was evaluated."""
-    of_seeds = list(learning_curves(record).values())
-    steps = np.unique(np.concatenate([curve.steps for curve in of_seeds]))
-    returns = np.full((len(of_seeds), steps.size), np.nan)
-    for row, curve in zip(returns, of_seeds, strict=True):
-        row[np.searchsorted(steps, curve.steps)] = curve.returns
-    return Curve(algorithm, steps, returns)
 
 
 def _algorithm_table(draft: Draft, entries: Mapping[str, Entry]) -> str:
