@@ -196,7 +196,7 @@ def line_figure(panels: Sequence[LinePanel], label: str) -> Figure:
         axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
         for axis, panel in zip(axes, panels, strict=True):
             for line in panel.lines:
-                _draw_line(axis, line)
+                _draw_line(axis, line, 0.15 if count <= 6 else 0.06)
             axis.set_xlabel(panel.label)
             if panel.logarithmic:
                 axis.set_xscale("log")
@@ -282,10 +282,10 @@ def short_number(number: float) -> str:
     return short_count(number) if abs(number) >= 1000 else f"{number:.3g}"
 
 
-def _draw_line(axis: Axes, line: Line) -> None:
+def _draw_line(axis: Axes, line: Line, alpha: float) -> None:
     style, name = style_of(line.algorithm), shorten(line.algorithm)
     axis.fill_between(
-        line.x, line.band.low, line.band.high, color=style.colour, alpha=0.15, linewidth=0
+        line.x, line.band.low, line.band.high, color=style.colour, alpha=alpha, linewidth=0
     )
     axis.plot(
         line.x,

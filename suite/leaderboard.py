@@ -12,7 +12,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -66,18 +66,18 @@ class Entry:
     record: Record
     scores: TaskScores
 
-    @property
+    @cached_property
     def settled(self) -> npt.NDArray[np.bool_]:
         """``[runs]``, False where a run crashed for good: it is missing, not a result."""
         return np.array([status != "crashed" for status in self.scores.statuses], dtype=np.bool_)
 
-    @property
+    @cached_property
     def raw(self) -> FloatArray:
         """Scores of the settled runs in units of return; a failed run has the floor's."""
         raw: FloatArray = self.scores.raw[self.settled]
         return raw
 
-    @property
+    @cached_property
     def normalised(self) -> FloatArray | None:
         """Likewise, normalised; None if the task has no bounds."""
         scores = self.scores.normalised
@@ -88,7 +88,7 @@ class Entry:
         """Whether there is a number to show at all."""
         return self.raw.size > 0 and bool(np.isfinite(self.raw).all())
 
-    @property
+    @cached_property
     def training_levels(self) -> float | None:
         """Mean return on the levels trained on, of the runs that are ok; None without such."""
         if headline_split(self.record) != "test-levels":

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import re
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +20,8 @@ from suite.pages.protocol import protocol_page
 from suite.pages.published import published_scores
 from suite.pages.task import task_page
 from suite.protocols import PROTOCOLS
-from suite.records import Record, save
+from suite.record_format import render_csv, render_json
+from suite.records import Record, record_paths, save
 from suite.reports import (
     AlgorithmFacts,
     FamilyFacts,
@@ -700,3 +703,23 @@ def test_a_record_from_another_machine_gives_the_same_page(
     results.rename(moved)
     write_reports(moved, tmp_path / "other")
     assert snapshot(tmp_path / "other") == snapshot(out)
+
+
+@pytest.mark.slow
+def test_ten_thousand_records_are_loaded_and_reported_in_a_minute(tmp_path: Path, out: Path):
+    number, record = 500, make_record()
+    csv = render_csv(record.episodes)
+    for place in range(number):
+        task = f"gymnasium/Task{place // 20}-v0"
+        made = replace(
+            record, algorithm=f"new{place % 20}", task=task, key={**record.key, "task": task}
+        )
+        paths = record_paths(tmp_path, "quick", task, made.algorithm)
+        paths[0].parent.mkdir(parents=True, exist_ok=True)
+        paths[0].write_bytes(csv)
+        paths[1].write_bytes(render_json(made, hashlib.sha256(csv).hexdigest()))
+    write_reports(tmp_path / "nothing", out)  # imports what is imported on first use
+    start = time.process_time()
+    summary = write_reports(tmp_path, out)
+    assert (summary.records, summary.damaged) == (number, ())
+    assert time.process_time() - start < 60 / 10_000 * number
