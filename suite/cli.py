@@ -8,6 +8,7 @@ signal. ``regress`` and ``reproduce`` have their own.
 from __future__ import annotations
 
 import json
+import math
 import signal
 import sys
 from collections.abc import Sequence
@@ -22,7 +23,7 @@ from rich.table import Table
 
 if TYPE_CHECKING:  # commands import what they need when they run: torch takes seconds
     from suite.cells import Cell
-    from suite.statistics import Interval
+    from suite.statistics import Interval, IntervalKind
 
 PLAIN_WIDTH = 200
 """Columns of a table where there is no terminal to fit it to."""
@@ -298,6 +299,7 @@ def list_matrix(
         "suite report",
         "suite report --protocol quick --from /tmp/results",
         "suite report --scores mine.csv --scores theirs.csv --json",
+        "suite report --scores mine.csv --normalise references.csv --ci rliable --out summary",
     )
 )
 def report(
@@ -308,27 +310,45 @@ def report(
         Path, typer.Option("--from", "--results", metavar="FOLDER", help="Folder of records.")
     ] = RESULTS,
     out: Annotated[
-        Path, typer.Option("--to", metavar="FOLDER", help="Folder of reports.")
-    ] = REPORTS,
+        Path | None,
+        typer.Option(
+            "--out", "--to", metavar="FOLDER", help=f"Folder of reports [default: {REPORTS}]."
+        ),
+    ] = None,
     scores: Annotated[
         list[Path] | None,
         typer.Option("--scores", metavar="FILE.csv", help="Sum up these scores instead."),
     ] = None,
+    normalise: Annotated[
+        Path | None,
+        typer.Option(
+            "--normalise",
+            metavar="REFS.csv",
+            help="Normalise the scores by these: task,floor,cap [default: they are normalised].",
+        ),
+    ] = None,
+    ci: Annotated[
+        str, typer.Option("--ci", help="Intervals of scores: default or rliable.")
+    ] = "default",
+    reps: Annotated[int, typer.Option("--reps", help="Bootstrap replicates for scores.")] = 10_000,
     as_json: Json = False,
 ) -> int:
     """Regenerate the reports from the records.
 
     The same records give the same bytes. Only files that an earlier report made are replaced. With
     --scores it prints the statistics of anyone's scores instead: CSV files with the columns
-    algorithm,task,seed,score.
+    algorithm,task,seed,score. It writes a page about them only if --out names a folder.
     """
     if scores:
-        return _report_scores(scores, as_json)
+        return _report_scores(scores, normalise, ci, reps, out, as_json)
     from dataclasses import asdict
 
     from suite.matrix import registry_matrix
     from suite.reports import write_reports
 
+    if normalise:
+        raise Mistake("--normalise goes with --scores")
+    out = out or REPORTS
     if not results.is_dir():
         raise Mistake(f"there is no folder {str(results)!r} to report from")
     try:
@@ -484,19 +504,31 @@ def _cells(
     return [cell for cell in cells if not cell.missing_packages], lacking
 
 
-def _report_scores(paths: list[Path], as_json: bool) -> int:
-    from suite.matrix import listed_bounds
-    from suite.outside import aggregate, normalise_table, read_scores
+def _report_scores(
+    paths: list[Path], references: Path | None, ci: str, reps: int, out: Path | None, as_json: bool
+) -> int:
+    from suite import outside
+    from suite.reports import write_scores
 
+    if ci not in ("default", "rliable"):
+        raise Mistake(f"--ci {ci!a}: valid are default and rliable")
+    if not 1 <= reps <= outside.MAX_REPS:
+        raise Mistake(f"--reps must be in 1..{outside.MAX_REPS}, not {reps}")
     try:
-        table = read_scores(paths)
+        table: outside.Table = outside.read_scores(paths)
+        if references:
+            table = outside.normalise_table(table, outside.read_bounds(references))
     except ValueError as error:
         raise Mistake(str(error)) from error
-    bounds = listed_bounds()
-    known = all(task in bounds for own in table.values() for task in own)
-    rows = aggregate(normalise_table(table, bounds) if known else table)
+    kind: IntervalKind = "rliable" if ci == "rliable" else "default"
+    summary = outside.summarise(table, kind, reps)
+    if out is not None:
+        try:
+            write_scores(table, summary, out, kind, reps)
+        except OSError as error:
+            raise Failure(str(error)) from error
     if as_json:
-        _print_json({"normalised": known, "algorithms": [row.plain() for row in rows]})
+        _print_json(summary.plain())
         return 0
     _print_table(
         ["algorithm", "runs", "tasks", "IQM [95 %]", "mean", "median", "optimality gap", "rank"],
@@ -505,18 +537,14 @@ def _report_scores(paths: list[Path], as_json: bool) -> int:
                 row.algorithm,
                 _range(row.runs),
                 str(row.tasks) + (f", lacks {len(row.missing)}" if row.missing else ""),
-                *(
-                    _interval(interval)
-                    for interval in (row.iqm, row.mean, row.median, row.optimality_gap)
-                ),
+                *map(_interval, row.aggregates.values()),
                 _range(row.rank) if row.rank else "-",
             ]
-            for row in rows
+            for row in summary.rows
         ],
-        note="normalised by the tasks' floors and caps"
-        if known
-        else "scores taken as they are: not every task is one of the suite's",
     )
+    for warning in summary.warnings:
+        _stderr().print(f"warning: {warning}", markup=False, highlight=False, soft_wrap=True)
     return 0
 
 
@@ -561,10 +589,9 @@ def _cell_text(value: object) -> str:
     return f"{value:,.2f}" if isinstance(value, float) else str(value)
 
 
-def _interval(interval: Interval | None) -> str:
-    if interval is None:
-        return "-"
-    return f"{interval.value:.3f} [{interval.low:.3f}, {interval.high:.3f}]"
+def _interval(interval: Interval) -> str:
+    value, low, high = ("-" if math.isnan(number) else f"{number:.3f}" for number in interval)
+    return value if low == "-" else f"{value} [{low}, {high}]"
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:

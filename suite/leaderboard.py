@@ -12,24 +12,49 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
 
 import numpy as np
 import numpy.typing as npt
 
 from suite import statistics
 from suite.protocols import Protocol, budget
-from suite.ranking import Claim, RankInterval, claim, rank_intervals
-from suite.record_format import render_csv, render_json
+from suite.ranking import (
+    HEADLINE_TASKS,
+    Claim,
+    RankInterval,
+    claim,
+    holm,
+    improvement_p_value,
+    rank_intervals,
+)
 from suite.records import Record
-from suite.scores import FloatArray, TaskScores, comparable, score_table
-from suite.statistics import Interval, bootstrap_interval, improvement_interval, missing_bounds
+from suite.scores import (
+    FloatArray,
+    TaskScores,
+    comparable,
+    headline_split,
+    learning_curves,
+    normalise,
+    score_table,
+    task_bounds,
+    window_start,
+)
+from suite.statistics import (
+    Band,
+    Interval,
+    bootstrap_interval,
+    improvement_interval,
+    missing_bounds,
+    sample_efficiency,
+)
 
 REFERENCE = "ppo"
 """Algorithm that the others are compared with one by one."""
+EFFICIENCY_POINTS = 21
+EFFICIENCY_REPS = 500
 SEED = 0
 """Of the generator that every interval is resampled with."""
-HEADLINE_TASKS = 5
-"""Tasks from which on an aggregate may stand at the head of a page."""
 
 Ends = tuple[float, float]
 
@@ -41,18 +66,18 @@ class Entry:
     record: Record
     scores: TaskScores
 
-    @property
+    @cached_property
     def settled(self) -> npt.NDArray[np.bool_]:
         """``[runs]``, False where a run crashed for good: it is missing, not a result."""
         return np.array([status != "crashed" for status in self.scores.statuses], dtype=np.bool_)
 
-    @property
+    @cached_property
     def raw(self) -> FloatArray:
         """Scores of the settled runs in units of return; a failed run has the floor's."""
         raw: FloatArray = self.scores.raw[self.settled]
         return raw
 
-    @property
+    @cached_property
     def normalised(self) -> FloatArray | None:
         """Likewise, normalised; None if the task has no bounds."""
         scores = self.scores.normalised
@@ -63,14 +88,27 @@ class Entry:
         """Whether there is a number to show at all."""
         return self.raw.size > 0 and bool(np.isfinite(self.raw).all())
 
+    @cached_property
+    def training_levels(self) -> float | None:
+        """Mean return on the levels trained on, of the runs that are ok; None without such."""
+        if headline_split(self.record) != "test-levels":
+            return None
+        start = window_start(self.record.budget, float(str(self.record.key["window"])))
+        curves = learning_curves(self.record, "train-levels")
+        ok = [curves[run.seed] for run in self.record.runs if run.status == "ok"]
+        means = [curve.returns[curve.steps > start].mean() for curve in ok]
+        return float(np.mean(means)) if means else None
+
     def mean(self) -> Interval | None:
         """Mean return over the runs; interval ends are NaN below 3 runs, None without a score."""
         return _mean_interval(self.raw) if self.is_scored else None
 
     def mean_normalised(self) -> Interval | None:
         """Mean normalised score, likewise."""
-        scores = self.normalised
-        return None if scores is None or not self.is_scored else _mean_interval(scores)
+        mean, bounds = self.mean(), task_bounds(self.record)
+        if mean is None or bounds is None:
+            return None
+        return Interval(*normalise(mean, *bounds).tolist())
 
 
 Entries = Mapping[str, Mapping[str, Entry]]
@@ -103,6 +141,8 @@ class Row:
     median: float | None
     improvement: Interval | None
     """Probability that a run of it beats a run of the reference; None for the reference itself."""
+    is_sure: bool
+    """Whether it differs from one half after Holm's correction for all rows of the board."""
     worst: tuple[str, float] | None
     """The task with the lowest mean normalised score, and that score."""
     bounds: Mapping[str, Ends]
@@ -129,12 +169,9 @@ class Board:
 
 
 def data_hash(records: Iterable[Record]) -> str:
-    """SHA-256 over the records' bytes, whatever their order."""
-    hashes = []
-    for record in records:
-        csv_hash = hashlib.sha256(render_csv(record.episodes)).hexdigest()
-        hashes.append(hashlib.sha256(render_json(record, csv_hash)).hexdigest())
-    return hashlib.sha256("\n".join(sorted(hashes)).encode()).hexdigest()
+    """SHA-256 over the records, whatever their order."""
+    digests = sorted(record.digest for record in records)
+    return hashlib.sha256("\n".join(digests).encode()).hexdigest()
 
 
 def split_by_conditions(records: Sequence[Record]) -> list[Conditions]:
@@ -211,6 +248,64 @@ def task_ranks(entries: Mapping[str, Entry]) -> dict[str, RankInterval]:
     return rank_intervals(scores, statistics.mean, rng=np.random.default_rng(SEED))
 
 
+def row_scores(board: Board) -> dict[str, list[FloatArray]]:
+    """Normalised scores of the rows that have aggregates: ``[runs]`` per task of the board."""
+    return {row.algorithm: _matrix(row.entries, board.tasks) for row in board.rows if row.iqm}
+
+
+def efficiency(board: Board, axis: str) -> dict[str, tuple[FloatArray, Band]]:
+    """Follow the interquartile mean of a board's rows over what had been spent.
+
+    A run counts with its latest evaluation at that time, a failed one with the floor from its
+    failure on. A run that has ended keeps its last evaluation.
+
+    Args:
+        board: rows without aggregates are left out.
+        axis: ``step``, ``frames`` or ``wall_seconds`` of the ledger.
+
+    Returns:
+        By algorithm: ``[points]`` of the axis, up to the most that one of its runs has spent, and
+        the band there.
+    """
+    found = {}
+    for row in board.rows:
+        if not row.iqm:
+            continue
+        entries = [row.entries[task] for task in board.tasks]
+        spent = [value for entry in entries for value in _spent(entry.record, axis)]
+        if not any(spent):
+            continue
+        grid = np.linspace(0, max(spent), EFFICIENCY_POINTS)
+        if axis == "wall_seconds":  # some tasks take a thousand times as long as others
+            grid = np.geomspace(min(value for value in spent if value > 0), max(spent), grid.size)
+        curves = [_reached(entry, axis, grid) for entry in entries]
+        rng = np.random.default_rng(SEED)
+        found[row.algorithm] = grid, sample_efficiency(curves, rng=rng, reps=EFFICIENCY_REPS)
+    return found
+
+
+def _spent(record: Record, axis: str) -> list[float]:
+    return [float(getattr(row, axis)) for run in record.runs for row in run.ledger]
+
+
+def _reached(entry: Entry, axis: str, grid: FloatArray) -> FloatArray:
+    """Normalised score of each settled run at each point of the axis: ``[runs, points]``."""
+    bounds, curves = task_bounds(entry.record), learning_curves(entry.record)
+    assert bounds is not None, "a board aggregates tasks with bounds alone"
+    found = []
+    for run in entry.record.runs:
+        if run.status == "crashed":
+            continue
+        returns = dict(zip(*(part.tolist() for part in curves[run.seed]), strict=True))
+        known = [row for row in run.ledger if row.step in returns]
+        places = np.searchsorted([getattr(row, axis) for row in known], grid, side="right")
+        values = np.array([bounds.floor, *(returns[row.step] for row in known)])[places]
+        if run.status != "ok":
+            values[grid > (getattr(known[-1], axis) if known else -1)] = bounds.floor
+        found.append(normalise(values, *bounds))
+    return np.stack(found)
+
+
 def failure_counts(entries: Iterable[Entry]) -> dict[str, int]:
     """Count runs that are not ok, by status in alphabetical order."""
     statuses = Counter(status for entry in entries for status in entry.scores.statuses)
@@ -270,10 +365,16 @@ def _entries(records: Sequence[Record]) -> Entries:
 
 
 def _mean_interval(scores: FloatArray) -> Interval:
-    value = float(scores.mean())
-    if not claim(scores.size, 1).interval:
+    return _mean_interval_of(tuple(scores.tolist()))
+
+
+@lru_cache(maxsize=2**16)  # several pages show the same cell
+def _mean_interval_of(scores: tuple[float, ...]) -> Interval:
+    of_task = np.array(scores)
+    value = float(of_task.mean())
+    if not claim(of_task.size, 1).interval:
         return Interval(value, math.nan, math.nan)
-    return _interval(scores[:, None], statistics.mean)
+    return _interval(of_task[:, None], statistics.mean)
 
 
 def _interval(scores: statistics.Scores, statistic: statistics.Statistic) -> Interval:
@@ -307,7 +408,7 @@ def _row(algorithm: str, entries: Mapping[str, Entry], tasks: Sequence[str]) -> 
             "gap": missing_bounds(parts, most, statistics.optimality_gap),
             "mean": missing_bounds(parts, most, statistics.mean),
         }
-    return Row(algorithm, own, missing, says, iqm, gap, mean, median, None, worst, bounds)
+    return Row(algorithm, own, missing, says, iqm, gap, mean, median, None, False, worst, bounds)
 
 
 def _matrix(entries: Mapping[str, Entry], tasks: Sequence[str]) -> list[FloatArray]:
@@ -321,14 +422,18 @@ def _with_improvement(rows: list[Row], tasks: Sequence[str]) -> list[Row]:
     if reference is None:
         return rows
     against = _matrix(reference.entries, tasks)
+    others = [row for row in rows if row.iqm and row is not reference]
+    p_values = [improvement_p_value(_matrix(row.entries, tasks), against) for row in others]
+    sure = dict(zip([row.algorithm for row in others], holm(p_values) < 0.05, strict=True))
     return [
         replace(
             row,
             improvement=improvement_interval(
                 _matrix(row.entries, tasks), against, rng=np.random.default_rng(SEED)
             ),
+            is_sure=bool(sure[row.algorithm]),
         )
-        if row.iqm and row is not reference
+        if row.algorithm in sure
         else row
         for row in rows
     ]

@@ -19,7 +19,6 @@ from suite.registry import (
     load_family,
     source_hash,
 )
-from suite.scores import TaskBounds
 
 
 @dataclass(frozen=True)
@@ -65,16 +64,6 @@ def registry_matrix() -> Matrix:
         },
         source_hashes={name: source_hash(name) for name in algorithms},
     )
-
-
-def listed_bounds() -> dict[str, TaskBounds]:
-    """Bounds of every listed task that has them, by task id."""
-    return {
-        task.id: TaskBounds(task.bounds.floor, task.bounds.cap)
-        for name in family_names()
-        for task in load_family(name).tasks.values()
-        if task.bounds
-    }
 
 
 def cell_lines(matrix: Matrix, protocol_name: str, results: Path) -> list[CellLine]:

@@ -6,7 +6,7 @@ ranks follow from simultaneous intervals of all pairwise differences.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Literal, NamedTuple
@@ -26,8 +26,12 @@ from suite.statistics import (
     check_scores,
     degrees_of_freedom,
     iqm,
+    probability_of_improvement,
     run_counts,
 )
+
+HEADLINE_TASKS = 5
+"""Tasks from which on an aggregate may stand at the head of a page."""
 
 
 class RankInterval(NamedTuple):
@@ -57,7 +61,7 @@ def claim(runs: int, tasks: int) -> Claim:
     """
     if runs < 3:
         return Claim("raw only", interval=False, ranked=False, headline_iqm=False)
-    headline = tasks >= 5
+    headline = tasks >= HEADLINE_TASKS
     if runs < (5 if tasks > 1 else 10):
         return Claim("low n", interval=True, ranked=False, headline_iqm=headline)
     return Claim("full" if runs >= 10 else "ranked", True, True, headline)
@@ -155,6 +159,39 @@ def rank_intervals(
         better[loser] += 1
         worse[winner] += 1
     return {name: RankInterval(1 + better[name], len(scores) - worse[name]) for name in scores}
+
+
+def improvement_p_value(x: Scores, y: Scores) -> float:
+    """Test whether runs of x and y are alike on every task, against a shift of the improvement.
+
+    The rank-sum test stratified by task (van Elteren 1960), every task with the same weight, with
+    the normal approximation corrected for ties. Its statistic is ``probability_of_improvement``.
+
+    Args:
+        x: ``Scores [runs of x, tasks]``.
+        y: ``Scores [runs of y, tasks]``, on the same tasks.
+
+    Returns:
+        The two-sided p-value; 1 where all scores are equal.
+    """
+    tasks = [
+        (np.asarray(one), np.asarray(other))
+        for one, other in zip(_columns(x), _columns(y), strict=True)
+    ]
+    variance = 0.0
+    for one, other in tasks:
+        total = one.size + other.size
+        _, ties = np.unique(np.concatenate([one, other]), return_counts=True)
+        correction = 1 - float((ties**3 - ties).sum()) / (total**3 - total)
+        variance += (total + 1) * correction / (12 * one.size * other.size)
+    if variance <= 0:
+        return 1.0
+    shift = float(probability_of_improvement(x, y)) - 0.5
+    return float(2 * norm.sf(abs(shift) * len(tasks) / np.sqrt(variance)))
+
+
+def _columns(scores: Scores) -> Sequence[FloatArray]:
+    return list(scores.T) if isinstance(scores, np.ndarray) else scores
 
 
 def holm(p_values: npt.ArrayLike) -> FloatArray:

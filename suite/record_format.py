@@ -14,15 +14,16 @@ import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
-from functools import cache
-from itertools import pairwise
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jsonschema
+import numpy as np
 import pandas as pd
 
 from suite.protocols import canonical_json, key_hash
+from suite.quick_schema import Check, compile_schema
 
 SCHEMA_VERSION = 1
 COLUMNS = ["seed", "step", "split", "episode", "return", "length"]
@@ -33,7 +34,9 @@ MAX_REASON = 4000
 
 _WHOLE = "(0|[1-9][0-9]{0,14})"
 _DECIMAL = r"(?!-0\.0{6},)(?P<return>-?(?:0|[1-9][0-9]{0,308})\.[0-9]{6})"
-_CSV_ROW = re.compile(f"{_WHOLE},{_WHOLE},({'|'.join(SPLITS)}),{_WHOLE},{_DECIMAL},{_WHOLE}")
+_CSV_ROW = f"{_WHOLE},{_WHOLE},({'|'.join(SPLITS)}),{_WHOLE},{_DECIMAL},{_WHOLE}\n"
+_CSV_LINE = re.compile(_CSV_ROW)
+_CSV_ROWS = re.compile(f"(?>{_CSV_ROW.replace('(?P<return>', '(?:')})*+".replace("(0|", "(?:0|"))
 
 
 @dataclass(frozen=True)
@@ -131,6 +134,12 @@ class Record:
     episodes: pd.DataFrame
     """``COLUMNS``, sorted; see :func:`episode_table`."""
 
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 over everything in it: the seal of its JSON, which holds the CSV's hash."""
+        csv_hash = hashlib.sha256(render_csv(self.episodes)).hexdigest()
+        return str(_content(self, csv_hash)["seal"])
+
     @property
     def seeds(self) -> tuple[int, ...]:
         """Run seeds, sorted."""
@@ -169,6 +178,11 @@ def render_csv(episodes: pd.DataFrame) -> bytes:
 
 def render_json(record: Record, csv_hash: str) -> bytes:
     """Text of everything but the episodes: ASCII, sorted names, two spaces of indentation."""
+    content = _content(record, csv_hash)
+    return (json.dumps(content, sort_keys=True, indent=2, allow_nan=False) + "\n").encode()
+
+
+def _content(record: Record, csv_hash: str) -> dict[str, Any]:
     content: dict[str, Any] = {
         field.name: getattr(record, field.name)
         for field in fields(record)
@@ -179,7 +193,7 @@ def render_json(record: Record, csv_hash: str) -> bytes:
     content["runs"] = [_plain_run(run) for run in record.runs]
     content["csv_sha256"] = csv_hash
     content["seal"] = _seal(content)
-    return (json.dumps(content, sort_keys=True, indent=2, allow_nan=False) + "\n").encode()
+    return content
 
 
 def _plain_run(run: SeedRun) -> dict[str, Any]:
@@ -235,15 +249,24 @@ def _unique_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def parse(json_text: bytes, csv: bytes) -> Record:
-    """Read a record from its two texts and check everything that can be checked without a path.
+    """Read a record from its two texts, see :func:`read_record`."""
+    return read_record(parse_json(json_text), csv)
+
+
+def read_record(content: Mapping[str, Any], csv: bytes) -> Record:
+    """Read a record and check everything that can be checked without a path.
+
+    Args:
+        content: of its JSON, by :func:`parse_json`.
+        csv: text of its episodes.
 
     Raises:
         ValueError: says what is wrong, in one line; it may quote the texts.
     """
-    content = parse_json(json_text)
-    fault = next(_validator().iter_errors(content), None)
-    if fault is not None:
-        raise ValueError(f"{fault.json_path}: {fault.message}")
+    if not _quick_check()(content):
+        fault = next(_validator().iter_errors(content), None)
+        if fault is not None:
+            raise ValueError(f"{fault.json_path}: {fault.message}")
     if content["csv_sha256"] != hashlib.sha256(csv).hexdigest():
         raise ValueError("the CSV is not the one whose SHA-256 the JSON holds")
     if content["key_hash"] != key_hash(content["key"]):
@@ -258,17 +281,30 @@ def parse(json_text: bytes, csv: bytes) -> Record:
     for run in record.runs:
         _check_run(run)
     _check_episodes(record)
+    record.__dict__["digest"] = content["seal"]  # as the property would find it, at some cost
     return record
 
 
 @cache
+def _schema() -> dict[str, Any]:
+    schema: dict[str, Any] = json.loads(
+        Path(__file__).with_name("record_schema.json").read_text("ascii")
+    )
+    return schema
+
+
+@cache
+def _quick_check() -> Check:
+    return compile_schema(_schema())
+
+
+@cache
 def _validator() -> jsonschema.protocols.Validator:
-    schema = json.loads(Path(__file__).with_name("record_schema.json").read_text("ascii"))
     standard = jsonschema.Draft202012Validator
     # By the standard 1.0 is an integer too, but Python would hand on a float.
     types = standard.TYPE_CHECKER.redefine("integer", lambda _, value: type(value) is int)
     extend: Any = jsonschema.validators.extend  # has no types
-    validator: jsonschema.protocols.Validator = extend(standard, type_checker=types)(schema)
+    validator: jsonschema.protocols.Validator = extend(standard, type_checker=types)(_schema())
     return validator
 
 
@@ -278,22 +314,39 @@ def _parse_run(content: Mapping[str, Any]) -> SeedRun:
 
 
 def _parse_csv(text: bytes) -> pd.DataFrame:
-    header, *lines = text.decode("ascii").split("\n")
+    header, _, body = text.decode("ascii").partition("\n")
     if header != ",".join(COLUMNS):
         raise ValueError(f"the CSV's columns are {header[:100]!r}, not {','.join(COLUMNS)!r}")
-    if not lines or lines.pop() != "":
+    if not text.endswith(b"\n"):
         raise ValueError("the CSV does not end with a line feed: it is truncated")
-    rows: list[tuple[int, int, str, int, float, int]] = []
-    for number, line in enumerate(lines, start=2):
-        match = _CSV_ROW.fullmatch(line)
+    if _CSV_ROWS.fullmatch(body) is None:
+        _raise_format(body)
+    cells = body.replace("\n", ",").split(",")[:-1]
+    seeds, steps, episodes, lengths = (
+        np.array(list(map(int, cells[place::6])), np.int64) for place in (0, 1, 3, 5)
+    )
+    returns = np.array(list(map(float, cells[4::6])), np.float64)
+    if not np.isfinite(returns).all():
+        _raise_format(body)
+    splits = np.array([SPLITS.index(name) for name in cells[2::6]], np.int64)
+    grows = np.zeros(max(0, seeds.size - 1), np.bool_)
+    for column in (episodes, splits, steps, seeds):  # the last one decides first
+        step = np.diff(column)
+        grows = (step > 0) | ((step == 0) & grows)
+    if not grows.all():
+        line = int(np.argmin(grows)) + 3
+        raise ValueError(f"CSV line {line} is out of order or repeats an episode")
+    names = np.array(SPLITS, object)[splits]
+    columns = (seeds, steps, names, episodes, returns, lengths)
+    return pd.DataFrame(dict(zip(COLUMNS, columns, strict=True)), copy=False)
+
+
+def _raise_format(body: str) -> None:
+    """Name the first line that is not in the fixed format."""
+    for number, line in enumerate(body.split("\n"), start=2):
+        match = _CSV_LINE.fullmatch(f"{line}\n")
         if match is None or not math.isfinite(float(match["return"])):
             raise ValueError(f"CSV line {number} is not in the fixed format: {line[:100]!r}")
-        seed, step, split, episode, returned, length = match.groups()
-        row = (int(seed), int(step), split, int(episode), float(returned), int(length))
-        if rows and row[:4] <= rows[-1][:4]:
-            raise ValueError(f"CSV line {number} is out of order or repeats an episode")
-        rows.append(row)
-    return _table(rows)
 
 
 def _check_fields(record: Record) -> None:
@@ -319,31 +372,44 @@ def _check_run(run: SeedRun) -> None:
         raise ValueError(f"seed {run.seed} is not among the seeds it was trained with")
     if (run.status == "ok") != (run.reason == ""):
         raise ValueError(f"seed {run.seed} has status {run.status} and reason {run.reason!r}")
-    for before, after in pairwise(run.ledger):
-        shrinks = any(new < old for old, new in zip(*map(_figures, (before, after)), strict=True))
-        if shrinks or after.step == before.step:
-            raise ValueError(f"seed {run.seed}: the ledger does not grow at step {after.step}")
+    figures = np.array([_figures(row) for row in run.ledger], np.float64).reshape(-1, 6)
+    grows = np.diff(figures, axis=0)
+    if (wrong := (grows < 0).any(axis=1) | (grows[:, 0] == 0)).any():
+        step = run.ledger[int(np.argmax(wrong)) + 1].step
+        raise ValueError(f"seed {run.seed}: the ledger does not grow at step {step}")
 
 
 def _figures(row: LedgerRow) -> tuple[float, ...]:
-    return tuple(asdict(row).values())
+    return (
+        row.step,
+        row.frames,
+        row.updates,
+        row.wall_seconds,
+        row.cpu_seconds,
+        row.peak_memory_mb,
+    )
 
 
 def _check_episodes(record: Record) -> None:
     """Every episode has its run; a seed that is ok was evaluated to its end, in full."""
-    episodes = record.episodes
-    strangers = sorted(set(episodes["seed"].tolist()) - set(record.seeds))
+    seeds, steps, splits, numbers = (record.episodes[name].to_numpy() for name in COLUMNS[:4])
+    strangers = sorted(set(seeds.tolist()) - set(record.seeds))
     if strangers:
         raise ValueError(f"the CSV holds seeds without a run: {strangers[:10]}")
-    if (episodes["step"] > record.budget).any():
+    if (steps > record.budget).any():
         raise ValueError(f"the CSV holds a step above the budget of {record.budget}")
-    expected = tuple(range(int(str(record.key["episodes"]))))
+    expected = int(str(record.key["episodes"]))
     for run in record.runs:
         if run.status != "ok":
             continue
-        own = episodes[episodes["seed"] == run.seed]
-        if not (own["step"] == record.budget).any():
+        own = slice(*np.searchsorted(seeds, [run.seed, run.seed + 1]))  # the rows are sorted
+        if not (steps[own] == record.budget).any():
             raise ValueError(f"seed {run.seed} is ok, but was not evaluated at {record.budget}")
-        evaluations = own.groupby(["step", "split"])["episode"].agg(tuple)
-        if set(evaluations) != {expected}:
+        count = steps[own].size
+        whole = count % expected == 0
+        if whole:  # a row per evaluation: one step, one split, every episode
+            by_evaluation = [part[own].reshape(-1, expected) for part in (steps, splits)]
+            whole = all((part == part[:, :1]).all() for part in by_evaluation)
+            whole = whole and (numbers[own] == np.arange(count) % expected).all()
+        if not whole:
             raise ValueError(f"seed {run.seed} is ok, but some evaluation is not complete")

@@ -17,6 +17,7 @@ import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import fields, replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -32,6 +33,7 @@ from suite.record_format import (
     episode_table,
     parse,
     parse_json,
+    read_record,
     render_csv,
     render_json,
     trial_folder,
@@ -195,7 +197,7 @@ def load(json_path: Path) -> Record:
         DamagedRecord: it is not a record as :func:`save` writes them, or not at its own path.
     """
     try:
-        record = parse(*_read_pair(json_path))
+        record = read_record(*_read_pair(json_path))
         _, own_path = record_paths(Path(), record.folder, record.task, record.algorithm)
         if json_path.absolute().parts[-len(own_path.parts) :] != own_path.parts:
             raise ValueError(f"its content belongs at {own_path}")
@@ -204,19 +206,21 @@ def load(json_path: Path) -> Record:
     return record
 
 
-def _read_pair(json_path: Path) -> tuple[bytes, bytes]:
-    """JSON and CSV of one save, though another save may fall between our reads."""
+def _read_pair(json_path: Path) -> tuple[dict[str, Any], bytes]:
+    """Content of the JSON, and the CSV, of one save, though another may fall between our reads."""
     for _ in range(_READ_ATTEMPTS):
         json_text = _read(json_path, MAX_JSON_BYTES)
         csv = _read(json_path.with_suffix(".csv"), MAX_CSV_BYTES)
         if csv is None:
             raise ValueError("there is no CSV beside it" if json_text else "there is no record")
         csv_hash = hashlib.sha256(csv).hexdigest()
-        if json_text is not None and parse_json(json_text).get("csv_sha256") == csv_hash:
-            return json_text, csv
+        if json_text is not None:
+            content = parse_json(json_text)
+            if content.get("csv_sha256") == csv_hash:
+                return content, csv
         pending = _read(_pending_path(json_path, csv_hash), MAX_JSON_BYTES)
         if pending is not None:
-            return pending, csv
+            return parse_json(pending), csv
     if json_text is None:
         raise ValueError("there is no JSON beside the CSV")
     raise ValueError("the CSV is not the one whose SHA-256 the JSON holds")
@@ -225,10 +229,11 @@ def _read_pair(json_path: Path) -> tuple[bytes, bytes]:
 def _read(path: Path, limit: int) -> bytes | None:
     """The bytes of a file, at most ``limit``; None if there is none."""
     try:
-        if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe would wait for ever
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):  # opening a pipe would wait for ever
             raise ValueError(f"{path.name} is not a regular file")
-        with path.open("rb") as file:
-            content = file.read(limit + 1)
+        with path.open("rb") as file:  # Python sets aside as much memory as it is told to read
+            content = file.read(min(status.st_size, limit) + 1)
     except FileNotFoundError:
         return None
     except OSError as error:

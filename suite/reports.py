@@ -11,12 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rich import box
-from rich.table import Table
+from rich.table import Table as ConsoleTable
 from rich.text import Text
 
 from suite.figures import GENERATOR, short_count
 from suite.leaderboard import Entry, failure_counts, split_by_conditions
+from suite.outside import OutsideSummary, Table
+from suite.pages.algorithm import algorithm_page
 from suite.pages.common import MARKER, Context, interval_text, path_of, seeds_text
+from suite.pages.html import html_page
 from suite.pages.index import (
     AlgorithmFacts,
     FamilyFacts,
@@ -26,8 +29,10 @@ from suite.pages.index import (
     matrix_of,
 )
 from suite.pages.protocol import protocol_page
+from suite.pages.scores import scores_page
 from suite.pages.task import task_page
 from suite.records import Record, load_all
+from suite.statistics import IntervalKind
 
 __all__ = [
     "AlgorithmFacts",
@@ -36,6 +41,7 @@ __all__ = [
     "ReportSummary",
     "render_console",
     "write_reports",
+    "write_scores",
 ]
 
 _TRIAL = "trial"
@@ -83,12 +89,26 @@ def write_reports(
     files = index_page(records, faults, matrix)
     if matrix.algorithm_facts:
         files |= algorithms_page(matrix)
+    described = frozenset(matrix.algorithm_facts)
+    contexts = {
+        name: Context(
+            name,
+            tuple(record for record in chosen if record.folder == name),
+            described,
+            matrix.source_hashes,
+        )
+        for chosen in (records, shown)
+        for name in sorted({record.folder for record in chosen})
+    }
+    files |= html_page([contexts[name] for name in sorted({record.folder for record in records})])
     for name in sorted({record.folder for record in shown}):
-        own = tuple(record for record in shown if record.folder == name)
-        context = Context(name, own, frozenset(matrix.algorithm_facts), matrix.source_hashes)
+        context = contexts[name]
+        own = context.records
         files |= protocol_page(context)
         for task in sorted({record.task for record in own}):
             files |= task_page(context, task)
+        for algorithm in sorted({record.algorithm for record in own}):
+            files |= algorithm_page(context, algorithm)
 
     for path, content in files.items():
         _write(out / path, content)
@@ -103,14 +123,39 @@ def write_reports(
     )
 
 
-def render_console(records: Iterable[Record]) -> Table:
+def write_scores(
+    table: Table, summary: OutsideSummary, out: Path, ci: IntervalKind, reps: int
+) -> tuple[str, ...]:
+    """Write the page about anyone's scores, with its figures.
+
+    Args:
+        table: the scores.
+        summary: of them.
+        out: folder; only files that an earlier report made are overwritten.
+        ci: kind of the intervals.
+        reps: bootstrap replicates they were made with.
+
+    Returns:
+        The files below the folder, sorted.
+
+    Raises:
+        FileExistsError: a file that no report made stands in the place of one.
+        OSError: a file cannot be written.
+    """
+    files = scores_page(table, summary, ci, reps)
+    for path, content in files.items():
+        _write(out / path, content)
+    return tuple(sorted(files))
+
+
+def render_console(records: Iterable[Record]) -> ConsoleTable:
     """Lay out scores as a compact table for a terminal: what a bench prints at its end.
 
     Args:
         records: at most one per algorithm and task, of one protocol; those under different
             conditions are told apart by a rule between them.
     """
-    table = Table(box=box.SIMPLE, show_edge=False)
+    table = ConsoleTable(box=box.SIMPLE, show_edge=False)
     table.add_column("task")
     table.add_column("algorithm")
     for title in ("score [95 %]", "normalised", "seeds", "steps", "minutes"):
@@ -160,7 +205,9 @@ def _write(path: Path, content: bytes) -> None:
 
 def _generated(out: Path, protocol: str | None) -> list[str]:
     """Files that reports have made: of one protocol, or of all but the trials."""
-    found = [path for kind in ("md", "svg") for path in out.rglob(f"*.{kind}") if _is_ours(path)]
+    found = [
+        path for kind in ("md", "svg", "html") for path in out.rglob(f"*.{kind}") if _is_ours(path)
+    ]
     paths = sorted(path.relative_to(out).as_posix() for path in found)
     if protocol is None:
         return [path for path in paths if not path.startswith(f"{_TRIAL}/")]
@@ -174,6 +221,8 @@ def _is_ours(path: Path) -> bool:
         head = file.read(_HEAD_BYTES)
     if path.suffix == ".md":
         return head.startswith(MARKER.encode())
+    if path.suffix == ".html":
+        return MARKER.encode() in head
     return f"<dc:title>{GENERATOR}</dc:title>".encode() in head
 
 

@@ -4,8 +4,9 @@ The score of a run is the mean return over its evaluation episodes of the headli
 window, the last part of the budget (10 % in every protocol). Never the maximum, never training
 episodes. Normalised: ``(score - floor) / (cap - floor)``.
 
-A failed run keeps its place: whatever its episodes say, it scores the task's floor, and its status
-stands beside the score. A task without known bounds has no normalised scores; its floor is then
+A failed run keeps its place: it scores the task's floor, and its status stands beside the score. If
+its last evaluations were worse than the floor they are its score, so that failing never pays. A
+task without known bounds has no normalised scores; its floor is then
 the lowest return of any evaluation episode in the records at hand, trained or not.
 """
 
@@ -20,7 +21,6 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
 from suite.protocols import difference, key_hash
 from suite.records import Record
@@ -120,7 +120,7 @@ def normalise(score: npt.ArrayLike, floor: float, cap: float) -> FloatArray:
 
 def headline_split(record: Record) -> str:
     """The split that is scored: unseen levels where a task has them."""
-    has_levels = (record.episodes["split"] == "test-levels").any()
+    has_levels = (record.episodes["split"].to_numpy() == "test-levels").any()
     return "test-levels" if has_levels else "eval"
 
 
@@ -132,6 +132,12 @@ def task_bounds(record: Record) -> TaskBounds | None:
     return TaskBounds(floor, cap)
 
 
+def bounds_hash(records: Iterable[Record]) -> str:
+    """Short hash over the bounds of the records' tasks: the version of the normalisation."""
+    bounds = {(record.task, task_bounds(record)) for record in records}
+    return key_hash({"bounds": sorted(bounds, key=str)})
+
+
 def seed_scores(
     record: Record, window: float | None = None, floor: float | None = None
 ) -> FloatArray:
@@ -140,8 +146,8 @@ def seed_scores(
     Args:
         record: its episodes, and the status of its runs.
         window: share of the budget; None: the record's own protocol's.
-        floor: score of failed runs; None: the record's own floor, without bounds its lowest
-            episode return.
+        floor: score of failed runs, unless what they last scored is lower; None: the record's own
+            floor, without bounds its lowest episode return.
 
     Returns:
         ``[runs]`` raw scores in the order of the seeds; see :class:`TaskScores` for NaN.
@@ -153,17 +159,20 @@ def seed_scores(
         window = float(str(record.key["window"]))
     if floor is None:
         floor = _floor([record])
-    episodes = _headline_episodes(record)
-    inside = episodes[episodes["step"] > window_start(record.budget, window)]
-    means = inside.groupby("seed")["return"].mean().to_dict()
+    start = window_start(record.budget, window)
+    episodes = _Episodes.of(record, headline_split(record))
     scores = []
     for run in record.runs:
-        if run.status == "ok" and run.seed not in means:
+        steps, returns = episodes.of_seed(run.seed)
+        inside = steps > (start if run.status == "ok" else min(start, steps.max(initial=0) - 1))
+        mean = float(returns[inside].mean()) if inside.any() else math.nan
+        if run.status == "ok" and not inside.any():
             raise ValueError(
                 f"{record.algorithm} on {record.task}: seed {run.seed} is ok, but no episode of it "
-                f"lies in the window after step {window_start(record.budget, window)}"
+                f"lies in the window after step {start}"
             )
-        scores.append(means[run.seed] if run.status == "ok" else floor)
+        # fmin passes NaN over: a run without episodes has the floor's score.
+        scores.append(mean if run.status == "ok" else float(np.fmin(floor, mean)))
     return np.array(scores, dtype=np.float64)
 
 
@@ -174,12 +183,37 @@ def learning_curves(record: Record, split: str | None = None) -> dict[int, Learn
         record: its episodes.
         split: None: the headline split.
     """
-    episodes = record.episodes[record.episodes["split"] == (split or headline_split(record))]
+    episodes = _Episodes.of(record, split or headline_split(record))
     curves = {}
     for seed in record.seeds:
-        means = episodes[episodes["seed"] == seed].groupby("step")["return"].mean()
-        curves[seed] = LearningCurve(means.index.to_numpy(np.int64), means.to_numpy(np.float64))
+        steps, returns = episodes.of_seed(seed)
+        begins = np.flatnonzero(np.diff(steps, prepend=-1))
+        sums = np.add.reduceat(returns, begins) if begins.size else np.empty(0)
+        counts = np.diff(begins, append=steps.size)
+        curves[seed] = LearningCurve(steps[begins], sums / counts)
     return curves
+
+
+class _Episodes(NamedTuple):
+    """The episodes of one split, in the order of seeds and steps."""
+
+    seeds: npt.NDArray[np.int64]
+    steps: npt.NDArray[np.int64]
+    returns: FloatArray
+
+    @classmethod
+    def of(cls, record: Record, split: str) -> _Episodes:
+        episodes = record.episodes
+        own = episodes["split"].to_numpy() == split
+        seeds, steps, returns = (episodes[name].to_numpy()[own] for name in _NAMES)
+        return cls(seeds, steps, returns)
+
+    def of_seed(self, seed: int) -> tuple[npt.NDArray[np.int64], FloatArray]:
+        start, end = np.searchsorted(self.seeds, [seed, seed + 1])
+        return self.steps[start:end], self.returns[start:end]
+
+
+_NAMES = ("seed", "step", "return")
 
 
 def comparable(records: Iterable[Record]) -> tuple[list[Record], list[SetAside]]:
@@ -264,14 +298,11 @@ def _check_group(task: str, group: list[Record]) -> None:
             )
 
 
-def _headline_episodes(record: Record) -> pd.DataFrame:
-    return record.episodes[record.episodes["split"] == headline_split(record)]
-
-
 def _floor(group: list[Record]) -> float:
     """Score of failed runs; NaN if there are neither bounds nor episodes."""
     bounds = task_bounds(group[0])
     if bounds is not None:
         return bounds.floor
-    lowest = [float(_headline_episodes(record)["return"].min()) for record in group]
-    return min((score for score in lowest if not math.isnan(score)), default=math.nan)
+    returns = [_Episodes.of(record, headline_split(record)).returns for record in group]
+    lowest = min(part.min(initial=math.inf) for part in returns)
+    return float(lowest) if math.isfinite(lowest) else math.nan

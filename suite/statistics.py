@@ -21,9 +21,11 @@ five runs miss a failure that strikes one run in four with probability 0.24. Hen
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Literal, NamedTuple, get_args
+from itertools import combinations
+from types import MappingProxyType
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -38,6 +40,10 @@ IntervalKind = Literal["default", "rliable"]
 
 CHUNK_CELLS = 100_000
 """Scores resampled at once; larger chunks leave the processor's cache and are slower."""
+PAIR_CHUNK_CELLS = 2_000_000
+"""Likewise where pairs are compared: by matrix products, which want many rows."""
+EXACT_SINGLE = 2**24
+"""Whole numbers up to here are exact in single precision."""
 
 
 class Interval(NamedTuple):
@@ -128,6 +134,12 @@ def probability_of_improvement(x: Scores, y: Scores) -> FloatArray:
     return np.asarray((1 + np.mean(balances, axis=0)) / 2)
 
 
+AGGREGATES: Mapping[str, Statistic] = MappingProxyType(
+    {"iqm": iqm, "mean": mean, "median": median, "optimality_gap": optimality_gap}
+)
+"""What a leaderboard shows of its rows."""
+
+
 def bootstrap_interval(
     scores: Scores,
     statistic: Statistic = iqm,
@@ -159,6 +171,41 @@ def bootstrap_interval(
     return Interval(*map(float, band))
 
 
+def bootstrap_intervals(
+    scores: Scores,
+    statistics: Mapping[str, Statistic] | None = None,
+    *,
+    rng: Randomness,
+    ci: IntervalKind = "default",
+    reps: int = 10_000,
+    confidence: float = 0.95,
+) -> dict[str, Interval]:
+    """Estimate several statistics from the same resamples, each with its interval.
+
+    Args:
+        scores: ``Scores [runs, tasks]``.
+        statistics: by name; None: all ``AGGREGATES``.
+        rng: as ``ci``, ``reps`` and ``confidence`` in ``bootstrap_interval``, which gives the same
+            numbers for each statistic alone.
+        ci: see there.
+        reps: see there.
+        confidence: see there.
+
+    Returns:
+        The intervals by the same names.
+    """
+    wanted = AGGREGATES if statistics is None else statistics
+
+    def together(sample: Scores) -> FloatArray:
+        return np.stack([statistic(sample) for statistic in wanted.values()])
+
+    band = _bootstrap(together, [scores], rng, ci, reps, confidence)
+    if band.value.ndim != 1:
+        raise ValueError(f"scores must be [runs, tasks], got shape {np.shape(scores)}")
+    ends = zip(*(part.tolist() for part in band), strict=True)
+    return {name: Interval(*three) for name, three in zip(wanted, ends, strict=True)}
+
+
 def improvement_interval(
     x: Scores,
     y: Scores,
@@ -174,8 +221,59 @@ def improvement_interval(
     If every run of x beats every run of y the interval has no width: it then says nothing about
     runs unlike those seen.
     """
-    band = _bootstrap(probability_of_improvement, [x, y], rng, ci, reps, confidence)
-    return Interval(*(float(np.clip(end, 0, 1)) for end in band))
+    pair = improvement_intervals({"x": x, "y": y}, rng=rng, ci=ci, reps=reps, confidence=confidence)
+    return pair["x", "y"]
+
+
+def improvement_intervals(
+    scores: Mapping[str, Scores],
+    *,
+    rng: Randomness,
+    ci: IntervalKind = "default",
+    reps: int = 10_000,
+    confidence: float = 0.95,
+) -> dict[tuple[str, str], Interval]:
+    """Estimate the probability of improvement of each algorithm over each other one.
+
+    Every algorithm is resampled once, and its resamples serve all its pairs; for two algorithms
+    that is what rliable does.
+
+    Args:
+        scores: ``Scores [runs, tasks]`` by algorithm, on the same tasks; run counts may differ.
+        rng: as ``ci``, ``reps`` and ``confidence`` in ``bootstrap_interval``; the algorithms draw
+            in the order of ``scores``.
+        ci: see there.
+        reps: see there.
+        confidence: see there; of each pair, not of all together.
+
+    Returns:
+        By (first, second), for both orders: how probably the first beats the second.
+
+    Raises:
+        ValueError: if a score is not finite, the tasks are not as many for each, or ``ci`` is
+            unknown.
+    """
+    _check_kind(ci)
+    groups = [check_scores(group) for group in scores.values()]
+    names = list(scores)
+    tasks = [len(run_counts(group)) for group in groups]
+    if len(set(tasks)) > 1:
+        counted = zip(names, tasks, strict=True)
+        raise ValueError(", ".join(f"{name} has {number} tasks" for name, number in counted))
+    pairs = list(combinations(range(len(groups)), 2))
+    values = [float(probability_of_improvement(groups[a], groups[b])) for a, b in pairs]
+    if not pairs or min(min(run_counts(group)) for group in groups) < 2:
+        lows, highs = np.full((2, len(pairs)), np.nan)
+    else:
+        full, reduced = _improvement_replicates(groups, rng, reps, with_reduced=ci == "default")
+        freedom = np.array([degrees_of_freedom(groups[a], groups[b]) for a, b in pairs])
+        band = _ends(np.array(values), full, reduced, freedom, confidence)
+        lows, highs = np.clip(band.low, 0, 1), np.clip(band.high, 0, 1)
+    found = {}
+    for (a, b), value, low, high in zip(pairs, values, lows.tolist(), highs.tolist(), strict=True):
+        found[names[a], names[b]] = Interval(value, low, high)
+        found[names[b], names[a]] = Interval(1 - value, 1 - high, 1 - low)
+    return found
 
 
 def performance_profile(
@@ -356,8 +454,7 @@ def _bootstrap(
     confidence: float,
 ) -> Band:
     """Estimate a statistic of independently resampled groups."""
-    if ci not in get_args(IntervalKind):
-        raise ValueError(f"unknown interval {ci!r}, valid: {', '.join(get_args(IntervalKind))}")
+    _check_kind(ci)
     groups = [check_scores(group) for group in groups]
     value = np.asarray(statistic(*groups))
     if min(min(run_counts(group)) for group in groups) < 2:
@@ -367,29 +464,126 @@ def _bootstrap(
         full.append(statistic(*sample))
         if ci == "default":
             reduced.append(statistic(*map(_without_last_run, sample)))
+    return _ends(
+        value,
+        np.concatenate(full, axis=-1),
+        np.concatenate(reduced, axis=-1) if reduced else None,
+        degrees_of_freedom(*groups),
+        confidence,
+    )
+
+
+def _check_kind(ci: str) -> None:
+    if ci not in get_args(IntervalKind):
+        raise ValueError(f"unknown interval {ci!r}, valid: {', '.join(get_args(IntervalKind))}")
+
+
+def _ends(
+    value: FloatArray,
+    full: FloatArray,
+    reduced: FloatArray | None,
+    freedom: FloatArray,
+    confidence: float,
+) -> Band:
+    """Turn replicates ``[..., reps]`` into intervals of values ``[...]``.
+
+    Args:
+        value: estimates.
+        full: replicates with n draws from n runs.
+        reduced: replicates with n - 1 draws; None: percentile intervals alone.
+        freedom: degrees of freedom, one number or ``[...]``.
+        confidence: nominal coverage.
+    """
     tail = (1 - confidence) / 2
-    percents = 100 * np.array([tail, 1 - tail])
-    low, high = np.percentile(np.concatenate(full, axis=-1), percents, axis=-1)
-    if ci == "rliable":
+    low, high = np.percentile(full, 100 * np.array([tail, 1 - tail]), axis=-1)
+    if reduced is None:
         return Band(value, low, high)
-    error = np.concatenate(reduced, axis=-1).std(axis=-1)
-    reach = student.isf(tail, degrees_of_freedom(*groups)) * error
+    reach = student.isf(tail, freedom) * reduced.std(axis=-1)
     return Band(value, np.minimum(low, value - reach), np.maximum(high, value + reach))
+
+
+def _improvement_replicates(
+    groups: Sequence[Scores], rng: Randomness, reps: int, with_reduced: bool
+) -> tuple[FloatArray, FloatArray | None]:
+    """Replicate the probability of improvement of all pairs, ``[pairs, reps]`` each.
+
+    On a task a resample is a count per run, and wins minus losses of a pair are
+    ``counts of x @ signs of all differences @ counts of y``: whole numbers, which single precision
+    holds exactly.
+    """
+    tasks = [_tasks(group) for group in groups]
+    full, reduced = [], []  # [pairs, chunk] each
+    for indices in _indices(groups, reps, rng, PAIR_CHUNK_CELLS):
+        of_groups = [_split_tasks(group, part) for group, part in zip(groups, indices, strict=True)]
+        sums = [np.zeros(1) for _ in range(2)]
+        for task in range(len(tasks[0])):
+            runs = [of_group[task] for of_group in tasks]
+            drawn = [of_group[task] for of_group in of_groups]  # [chunk, runs] each
+            sums[0] = sums[0] + _balances(runs, drawn)
+            if with_reduced:
+                sums[1] = sums[1] + _balances(runs, [part[:, :-1] for part in drawn])
+        full.append((1 + sums[0] / len(tasks[0])) / 2)
+        reduced.append((1 + sums[1] / len(tasks[0])) / 2)
+    return np.concatenate(full, axis=-1), np.concatenate(reduced, -1) if with_reduced else None
+
+
+def _balances(runs: Sequence[FloatArray], drawn: Sequence[npt.NDArray[np.int64]]) -> FloatArray:
+    """Mean of wins minus losses over the pairs of resampled runs, on one task.
+
+    Args:
+        runs: ``[runs]`` of each group.
+        drawn: ``[chunk, draws]`` of each group.
+
+    Returns:
+        ``[pairs of groups, chunk]`` in [-1, 1].
+    """
+    sizes = [len(group) for group in runs]
+    ends = np.cumsum(sizes)
+    draws = np.array([part.shape[1] for part in drawn])
+    exact = np.float32 if draws.max() ** 2 < EXACT_SINGLE else np.float64
+    counted = [_counts(part, size) for part, size in zip(drawn, sizes, strict=True)]
+    counts: npt.NDArray[Any] = np.concatenate(counted, axis=1).astype(exact)
+    everyone = np.concatenate(runs)
+    owner = np.repeat(np.eye(len(runs), dtype=exact), sizes, axis=0)  # [all runs, groups]
+    found = []
+    for place, (size, end) in enumerate(zip(sizes[:-1], ends[:-1], strict=True)):
+        start = end - size
+        signs = np.sign(everyone[start:end, None] - everyone[None, end:]).astype(exact)
+        wins = (counts[:, start:end] @ signs) * counts[:, end:]
+        of_pairs = wins @ owner[end:, place + 1 :]  # [chunk, groups after this one]
+        found.append(of_pairs.T.astype(np.float64) / (draws[place] * draws[place + 1 :, None]))
+    return np.concatenate(found)
+
+
+def _counts(drawn: npt.NDArray[np.int64], size: int) -> npt.NDArray[np.int64]:
+    """How often each of ``size`` runs was drawn: ``[chunk, draws]`` to ``[chunk, size]``."""
+    rows = np.arange(len(drawn))[:, None] * size
+    return np.bincount((drawn + rows).ravel(), minlength=len(drawn) * size).reshape(-1, size)
 
 
 def _resamples(groups: Sequence[Scores], reps: int, rng: Randomness) -> Iterator[list[Scores]]:
     """Resample runs within tasks, in chunks ``[..., chunk, runs, tasks]`` of each group."""
+    for parts in _indices(groups, reps, rng, CHUNK_CELLS):
+        yield [_take(group, part) for group, part in zip(groups, parts, strict=True)]
+
+
+def _indices(
+    groups: Sequence[Scores], reps: int, rng: Randomness, chunk_cells: int
+) -> Iterator[list[npt.NDArray[np.int64]]]:
+    """Draw runs within tasks, in chunks ``[chunk, cells]`` of each group."""
     draw = rng.randint if isinstance(rng, np.random.RandomState) else rng.integers
     # One bound per cell, in rliable's order: it draws replicate by replicate, group by group.
     bounds = [_index_bounds(group) for group in groups]
     all_bounds = np.concatenate(bounds)
     ends = np.cumsum([part.size for part in bounds])
+    # A curve's checkpoints share their draws, but each takes room.
     cells = sum(task.size for group in groups for task in _tasks(group))
-    chunk = max(1, CHUNK_CELLS // cells)
+    chunk = max(1, chunk_cells // cells)
+    equal = bool((all_bounds == all_bounds[0]).all())
+    high = int(all_bounds[0]) if equal else all_bounds  # the same stream, and one number is faster
     for start in range(0, reps, chunk):
-        indices = draw(all_bounds, size=(min(chunk, reps - start), all_bounds.size))
-        parts = np.split(indices, ends[:-1], axis=1)
-        yield [_take(group, part) for group, part in zip(groups, parts, strict=True)]
+        indices = draw(high, size=(min(chunk, reps - start), all_bounds.size))
+        yield np.split(indices, ends[:-1], axis=1)
 
 
 def _index_bounds(scores: Scores) -> npt.NDArray[np.int64]:
@@ -402,9 +596,19 @@ def _index_bounds(scores: Scores) -> npt.NDArray[np.int64]:
 def _take(scores: Scores, indices: npt.NDArray[np.int64]) -> Scores:
     if isinstance(scores, np.ndarray):
         runs, tasks = scores.shape[-2:]
-        return scores[..., indices.reshape(-1, runs, tasks), np.arange(tasks)]
-    parts = np.split(indices, np.cumsum(run_counts(scores))[:-1], axis=1)
-    return [task[..., part] for task, part in zip(scores, parts, strict=True)]
+        cells = indices.reshape(-1, runs, tasks) * tasks + np.arange(tasks)
+        return np.asarray(scores.reshape(*scores.shape[:-2], -1).take(cells, axis=-1))
+    return [
+        task[..., part] for task, part in zip(scores, _split_tasks(scores, indices), strict=True)
+    ]
+
+
+def _split_tasks(scores: Scores, indices: npt.NDArray[np.int64]) -> Sequence[npt.NDArray[np.int64]]:
+    """Indices ``[chunk, cells]`` of a group by task, ``[chunk, runs]`` each."""
+    if isinstance(scores, np.ndarray):
+        runs, tasks = scores.shape[-2:]
+        return list(np.moveaxis(indices.reshape(-1, runs, tasks), -1, 0))
+    return np.split(indices, np.cumsum(run_counts(scores))[:-1], axis=1)
 
 
 def _without_last_run(scores: Scores) -> Scores:

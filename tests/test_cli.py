@@ -81,6 +81,7 @@ WRONG = {
     "protocol of list": (("list", "--protocol", "quik"), ["quick"]),
     "plan": (("plan", "pppo", "all"), ["ppo"]),
     "scores to report": (("report", "--scores", "no.csv"), ["no.csv cannot be read"]),
+    "references without scores": (("report", "--normalise", "refs.csv"), ["--scores"]),
     "folder to report from": (("report", "--from", "nowhere"), ["'nowhere'"]),
     "peers that are not installed": (("perf",), ["make perf"]),
 }
@@ -203,18 +204,66 @@ def test_report_of_the_same_records_gives_the_same_bytes(
     assert len(pages[0]) > 1
 
 
+def write_scores(*lines: str) -> None:
+    rows = [f"{name},maze,{seed},{50 + seed}" for name in ("mine", "yours") for seed in range(5)]
+    Path("scores.csv").write_text("\n".join(["algorithm,task,seed,score", *rows, *lines]))
+
+
 def test_report_sums_up_anyones_scores_and_writes_nothing(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ):
-    rows = [f"mine,gymnasium/CartPole-v1,{seed},500" for seed in range(5)]
-    Path("scores.csv").write_text("\n".join(["algorithm,task,seed,score", *rows]))
-    assert suite("report", "--scores", "scores.csv", "--json") == 0
+    write_scores()
+    Path("refs.csv").write_text("task,floor,cap\nmaze,50,100\n")
+    command = ("report", "--scores", "scores.csv", "--reps", "100")
+    assert suite(*command, "--json") == 0
     content = json.loads(capsys.readouterr().out)
-    assert content["normalised"] is True
-    assert content["algorithms"][0]["iqm"]["value"] == pytest.approx(477.31 / 452.31)
-    assert suite("report", "--scores", "scores.csv") == 0
-    assert "mine" in capsys.readouterr().out
-    assert [path.name for path in folder.iterdir()] == ["scores.csv"]
+    assert content["aggregates"]["mine"]["mean"]["value"] == 52
+    assert suite(*command, "--json", "--normalise", "refs.csv", "--ci", "rliable") == 0
+    content = json.loads(capsys.readouterr().out)
+    assert content["aggregates"]["mine"]["mean"]["value"] == 0.04
+    assert content["improvement"]["mine"]["yours"]["value"] == 0.5
+    assert suite(*command) == 0
+    output = capsys.readouterr()
+    assert "yours" in output.out
+    assert "warning: mine has 5 runs on a task: too few for a rank\n" in output.err
+    assert sorted(path.name for path in folder.iterdir()) == ["refs.csv", "scores.csv"]
+
+
+def test_report_of_scores_writes_a_page_where_it_is_told_to(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+):
+    write_scores()
+    command = ("report", "--scores", "scores.csv", "--reps", "100", "--out", "summary")
+    assert suite(*command) == 0
+    first = {path.name: path.read_bytes() for path in folder.joinpath("summary").iterdir()}
+    assert "scores.md" in first
+    assert suite(*command) == 0
+    assert first == {path.name: path.read_bytes() for path in folder.joinpath("summary").iterdir()}
+
+
+@pytest.mark.parametrize(
+    ("line", "options", "words"),
+    [
+        ("mine,maze,0,1", (), "line 12: mine on maze has seed 0 twice"),
+        ("mine,maze,9,nan", (), "line 12: score nan is not finite"),
+        ("mine,maze,9,1", ("--ci", "bca"), "'bca': valid are default and rliable"),
+        ("mine,maze,9,1", ("--reps", "0"), "--reps must be in 1.."),
+        ("mine,maze,9,1", ("--normalise", "no.csv"), "no.csv cannot be read"),
+        ("mine,maze,9,1", ("--normalise", "scores.csv"), "no column floor, cap"),
+    ],
+)
+def test_wrong_scores_get_one_line_and_exit_2(
+    folder: Path,
+    capsys: pytest.CaptureFixture[str],
+    line: str,
+    options: Sequence[str],
+    words: str,
+):
+    write_scores(line)
+    assert suite("report", "--scores", "scores.csv", *options) == 2
+    output = capsys.readouterr()
+    assert words in output.err
+    assert output.err.count("\n") == 1
 
 
 def test_check_names_a_damaged_record_with_its_path_and_reason(

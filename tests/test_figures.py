@@ -13,29 +13,21 @@ from matplotlib.figure import Figure
 
 from suite.figures import (
     STYLES,
-    Curve,
+    Line,
+    LinePanel,
     Panel,
     Point,
     Style,
-    curve_figure,
     interval_figure,
+    line_figure,
+    matrix_figure,
     short_count,
     style_of,
     svg_bytes,
 )
+from suite.statistics import Band
 
 ROOT = Path(__file__).parent.parent
-STEPS = np.array([0, 50, 100])
-
-
-def curve(algorithm: str, *returns: list[float]) -> Curve:
-    return Curve(algorithm, STEPS, np.array(returns))
-
-
-def mean_line(figure: Figure, algorithm: str) -> list[float]:
-    """The mean in the top panel of a figure of learning curves."""
-    lines = {line.get_label(): line for line in figure.axes[0].get_lines()}
-    return lines[algorithm].get_ydata().tolist()
 
 
 def overflow(figure: Figure) -> float:
@@ -46,71 +38,67 @@ def overflow(figure: Figure) -> float:
     return max(-box.x0, -box.y0, box.x1 - width, box.y1 - height)
 
 
-def test_curves_have_the_same_bytes_in_another_process():
+def band(*values: float) -> Band:
+    value = np.array(values)
+    return Band(value, value - 0.1, value + 0.1)
+
+
+def lines(*names: str) -> LinePanel:
+    x = np.array([0.0, 10.0, 2000.0])
+    return LinePanel("agent steps", tuple(Line(name, x, band(0.1, 0.2, 0.3)) for name in names))
+
+
+def every_figure() -> list[Figure]:
+    return [
+        interval_figure([Panel("IQM", (Point("ppo", 0.5, 0.4, 0.6),))], "score"),
+        line_figure([lines("ppo", "sac")], "score"),
+        matrix_figure(["ppo", "sac"], np.array([[np.nan, 0.2], [0.8, np.nan]]), np.eye(2) < 1),
+    ]
+
+
+@pytest.mark.parametrize("number", range(3))
+def test_a_figure_has_the_same_bytes_in_another_process(number: int):
     code = (
         "import sys; sys.path.insert(0, 'tests');"
         "from test_figures import *;"
-        "sys.stdout.buffer.write(svg_bytes(curve_figure([curve('ppo', [1, 2, 3])])))"
+        f"sys.stdout.buffer.write(svg_bytes(every_figure()[{number}]))"
     )
     other = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, check=True)
-    assert svg_bytes(curve_figure([curve("ppo", [1, 2, 3])])) == other.stdout
+    assert svg_bytes(every_figure()[number]) == other.stdout
 
 
 def test_a_figure_has_the_same_bytes_whatever_was_drawn_before_it():
-    first = svg_bytes(interval_figure([Panel("IQM", (Point("ppo", 0.5, 0.4, 0.6),))], "score"))
-    svg_bytes(curve_figure([curve("ppo", [1, 2, 3]), curve("sac", [3, 2, 1])]))
-    again = svg_bytes(interval_figure([Panel("IQM", (Point("ppo", 0.5, 0.4, 0.6),))], "score"))
-    assert first == again
+    first, *_ = map(svg_bytes, every_figure())
+    assert svg_bytes(every_figure()[0]) == first
 
 
-def test_a_figure_holds_no_date():
-    assert b"dc:date" not in svg_bytes(curve_figure([curve("ppo", [1, 2, 3])]))
+def test_a_figure_holds_no_date_and_no_pixels():
+    for figure in map(svg_bytes, every_figure()):
+        assert b"dc:date" not in figure
+        assert b"<image" not in figure
 
 
-def test_a_failed_run_counts_as_the_floor_in_the_mean():
-    figure = curve_figure([curve("ppo", [1, np.nan, np.nan], [3, 5, 7])], floor=1.0)
-    assert mean_line(figure, "ppo") == [2, 3, 4]
+def test_lines_have_their_style_and_their_band():
+    (axis,) = line_figure([lines("ppo", "sac")], "share").axes
+    drawn = {line.get_label(): line for line in axis.get_lines()}
+    assert drawn["ppo"].get_color() == STYLES["ppo"].colour
+    assert drawn["sac"].get_marker() == STYLES["sac"].marker
+    assert len(axis.collections) == 2
 
 
-def test_without_a_floor_the_mean_ends_where_the_first_run_fails():
-    figure = curve_figure([curve("ppo", [1, np.nan, np.nan], [3, 5, 7])])
-    np.testing.assert_equal(mean_line(figure, "ppo"), [2, np.nan, np.nan])
+def test_a_matrix_writes_every_number_and_sets_sure_ones_in_bold():
+    values = np.array([[np.nan, 0.2], [0.8, np.nan]])
+    figure = matrix_figure(["ppo", "sac"], values, np.array([[False, False], [True, False]]))
+    texts = {text.get_text(): text.get_fontweight() for text in figure.axes[0].texts}
+    assert texts == {"0.20": "normal", "0.80": "bold"}
 
 
-def test_a_cross_marks_the_last_evaluation_of_a_failed_run():
-    figure = curve_figure([curve("ppo", [1, 2, np.nan], [3, 5, 7])], floor=0.0)
-    crosses = [line for line in figure.axes[0].get_lines() if line.get_marker() == "x"]
-    assert [cross.get_xydata().tolist() for cross in crosses] == [[[50, 2]]]
-
-
-def test_every_seed_is_drawn():
-    seeds = [[1, 2, 3], [2, 3, 4], [5, 5, 5]]
-    figure = curve_figure([curve("ppo", *seeds), curve("sac", [0, 0, 0])])
-    panel = next(axis for axis in figure.axes if axis.get_title() == "ppo")
-    drawn = [line.get_ydata().tolist() for line in panel.get_lines()]
-    assert all(seed in drawn for seed in seeds)
-
-
-def test_curves_of_other_lengths_stand_beside_each_other():
-    short = Curve("sac", np.array([0, 10]), np.array([[1.0, 2.0]]))
-    assert svg_bytes(curve_figure([curve("ppo", [1, 2, 3]), short]))
-
-
-def test_constant_and_empty_curves_can_be_drawn():
-    nothing = curve("sac", [np.nan, np.nan, np.nan])
-    assert svg_bytes(curve_figure([curve("ppo", [5, 5, 5]), nothing]))
-    assert svg_bytes(curve_figure([nothing]))
-
-
-def test_a_distant_cap_does_not_flatten_the_curves():
-    figure = curve_figure([curve("ppo", [1, 2, 3])], floor=0.0, cap=1e6)
-    assert figure.axes[0].get_ylim()[1] < 4
-
-
-@pytest.mark.parametrize("number", [1, 2, 3, 4, 15])
-def test_learning_curves_stay_on_the_paper(number: int):
+@pytest.mark.parametrize("number", [2, 15])
+def test_lines_and_matrices_stay_on_the_paper(number: int):
     names = ["a_name_that_is_much_too_long_for_a_legend_of_any_size", *STYLES][:number]
-    assert overflow(curve_figure([curve(name, [-1e6, 1e6, 2e6]) for name in names])) < 0.01
+    assert overflow(line_figure([lines(*names)] * 2, "share of runs above")) < 0.01
+    values = np.full((number, number), 0.5)
+    assert overflow(matrix_figure(names, values, values > 1)) < 0.01
 
 
 @pytest.mark.parametrize(("panels", "rows"), [(1, 1), (2, 15), (5, 3)])
@@ -137,10 +125,12 @@ def test_rows_that_are_not_ranked_are_hollow():
 
 @pytest.mark.parametrize("name", ["<b>&", "$x^2$", "a\nb", "\x00\x1b[31m", "名前", "_", ""])
 def test_any_name_gives_sound_svg(name: str):
-    curves = svg_bytes(curve_figure([curve(name, [1, 2, 3]), curve("ppo", [1, 2, 3])]))
-    points = svg_bytes(interval_figure([Panel(name, (Point(name, 0.5),))], "score"))
-    assert ElementTree.fromstring(curves).tag.endswith("svg")
-    assert ElementTree.fromstring(points).tag.endswith("svg")
+    for figure in (
+        interval_figure([Panel(name, (Point(name, 0.5),))], "score"),
+        line_figure([lines(name)], "share"),
+        matrix_figure([name, name], np.full((2, 2), 0.5), np.eye(2) > 0),
+    ):
+        assert ElementTree.fromstring(svg_bytes(figure)).tag.endswith("svg")
 
 
 def test_a_style_depends_on_the_name_alone():

@@ -30,11 +30,15 @@ ENVIRONMENT_PACKAGES = {
 }
 BASELINES_MAY_IMPORT = {"suite.spaces", "suite.steps", "suite.streams"}
 PURE_MODULES = (
+    "curves",
     "figures",
     "leaderboard",
     "markdown",
     "outside",
+    "pages.algorithm",
+    "pages.html",
     "pages.protocol",
+    "pages.scores",
     "pages.task",
     "pages.validation",
     "protocols",
@@ -50,6 +54,7 @@ PURE_MODULES = (
 SEEDED_NUMPY = {
     "Generator",
     "BitGenerator",
+    "RandomState",
     "SeedSequence",
     "PCG64",
     "PCG64DXSM",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from factories import make_record
 
@@ -15,6 +16,7 @@ from suite.leaderboard import (
     cell_state,
     common_board,
     data_hash,
+    efficiency,
     split_by_conditions,
     task_ranks,
 )
@@ -145,6 +147,29 @@ def test_a_diverged_run_lowers_the_aggregate_and_stays_in_its_row():
     assert after.gap is not None
     assert before.gap is not None
     assert after.gap.value > before.gap.value
+
+
+def test_efficiency_is_what_runs_had_reached_on_each_axis():
+    board = board_of(records_of({"ppo": (80.0,) * 5, "sac": GOOD[:2]}))
+    curves = efficiency(board, "step")
+    assert list(curves) == ["ppo"]  # two runs have no aggregate
+    grid, band = curves["ppo"]
+    assert (grid[0], grid[-1]) == (0, 10_000)
+    assert band.value[0] == 0
+    assert band.value[-1] == pytest.approx(0.8)
+    assert (np.diff(band.value) >= 0).all()
+    half = band.value[10]  # evaluated at the half of the budget: 5/9 of the way
+    assert half == pytest.approx(0.8 * 5 / 9, abs=0.01)
+    seconds, _ = efficiency(board, "wall_seconds")["ppo"]
+    assert (seconds[0], seconds[-1]) == (pytest.approx(3), pytest.approx(60))
+
+
+def test_efficiency_takes_a_failed_run_for_the_floor_from_its_failure_on():
+    statuses = ["diverged"] * 4 + ["ok"]
+    records = [record("ppo", task, (80.0,) * 5, statuses=statuses) for task in TASKS]
+    _, band = efficiency(board_of(records), "step")["ppo"]
+    assert band.value.max() > 0.3
+    assert band.value[-1] == pytest.approx(0, abs=0.02)
 
 
 def test_tasks_without_bounds_are_in_no_aggregate():

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import re
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,12 +14,14 @@ import pytest
 from factories import make_record, make_trial
 from rich.console import Console
 
+from suite.pages.algorithm import algorithm_page
 from suite.pages.common import Context, Files
 from suite.pages.protocol import protocol_page
+from suite.pages.published import published_scores
 from suite.pages.task import task_page
-from suite.pages.validation import published_scores
 from suite.protocols import PROTOCOLS
-from suite.records import Record, save
+from suite.record_format import render_csv, render_json
+from suite.records import Record, record_paths, save
 from suite.reports import (
     AlgorithmFacts,
     FamilyFacts,
@@ -34,6 +38,7 @@ SCORES = {CARTPOLE: 400.0, PENDULUM: -300.0, CHEETAH: 6000.0, INVERTED: 800.0}
 OFFSETS = (-20.0, -10.0, 0.0, 10.0, 20.0)
 ONE_DIVERGED = ["ok", "ok", "ok", "ok", "diverged"]
 
+ALGORITHM = re.compile(r"\[(\w+)\]\([^)]*/\w+\.md\)")
 HOSTILE = "evil</td>|[x](http://x)`<b>\n# top\n../../y"
 
 
@@ -55,12 +60,15 @@ def quick_page(records: Sequence[Record], **context: object) -> str:
 
 
 def cells(text: str, section: str, table: int = 0) -> dict[str, dict[str, str]]:
-    """A table of a page: by the name in its row (second column if the first is the rank)."""
+    """A table of a page: by the name in its row (second column if the first is the rank).
+
+    Of an algorithm's name its link is left out.
+    """
     part = re.split(rf"^#+ {re.escape(section)}$", text, maxsplit=1, flags=re.MULTILINE)[1]
     part = re.split(r"^#", part, maxsplit=1, flags=re.MULTILINE)[0]
     tables = re.findall(r"(?:^\|.*\n)+", part, flags=re.MULTILINE)
     header, _, *rows = (
-        [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
+        [ALGORITHM.sub(r"\1", cell.strip()) for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
         for line in tables[table].splitlines()
     )
     named = int(header[0] == "rank")
@@ -103,12 +111,17 @@ def test_two_reports_have_the_same_bytes(results: Path, out: Path, tmp_path: Pat
     first = snapshot(out)
     assert sorted(first) == [
         "README.md",
+        "leaderboard.html",
         "quick.md",
         "quick/gymnasium.svg",
         "quick/gymnasium/CartPole-v1.md",
         "quick/gymnasium/CartPole-v1.svg",
         "quick/gymnasium/Pendulum-v1.md",
         "quick/gymnasium/Pendulum-v1.svg",
+        "quick/ppo.md",
+        "quick/ppo.tasks.svg",
+        "quick/sac.md",
+        "quick/sac.tasks.svg",
     ]
     assert snapshot(tmp_path / "again") == first
     write_reports(results, out)
@@ -134,7 +147,7 @@ def test_every_link_leads_to_a_page_or_figure(results: Path, out: Path):
 
 
 def test_without_records_there_is_an_index_that_says_so(tmp_path: Path, out: Path):
-    assert write_reports(tmp_path / "nothing", out).pages == ("README.md",)
+    assert write_reports(tmp_path / "nothing", out).pages == ("README.md", "leaderboard.html")
     assert "There are no records yet." in out.joinpath("README.md").read_text()
 
 
@@ -151,7 +164,7 @@ def test_pages_of_records_that_are_gone_are_removed(results: Path, out: Path):
 def test_empty_folders_go_with_their_pages(tmp_path: Path, out: Path, results: Path):
     write_reports(results, out)
     write_reports(tmp_path / "nothing", out)
-    assert [path.name for path in out.iterdir()] == ["README.md"]
+    assert sorted(path.name for path in out.iterdir()) == ["README.md", "leaderboard.html"]
 
 
 def test_files_of_others_are_left_alone(results: Path, out: Path):
@@ -182,6 +195,9 @@ def test_a_report_of_one_protocol_leaves_the_pages_of_others(results: Path, out:
         "bank/gymnasium.svg",
         "bank/gymnasium/CartPole-v1.md",
         "bank/gymnasium/CartPole-v1.svg",
+        "bank/ppo.md",
+        "bank/ppo.tasks.svg",
+        "leaderboard.html",
     )
     assert snapshot(out) == before
 
@@ -250,7 +266,7 @@ def test_algorithms_and_families_are_described(results: Path, out: Path):
     text = out.joinpath("algorithms.md").read_text()
     assert '<a id="ppo"></a>ppo | PPO | actor-critic | a\\|b | on | Paper 2017 |' in text
     assert "| gymnasium | Gymnasium | control | low | Brockman 2016 |" in text
-    assert "[ppo](algorithms.md#ppo)" in out.joinpath("quick.md").read_text()
+    assert "[What it is](../algorithms.md#ppo)." in out.joinpath("quick/ppo.md").read_text()
 
 
 def test_numbers_of_a_leaderboard_have_their_fixed_form():
@@ -287,20 +303,27 @@ def test_four_tasks_have_no_headline_and_say_so():
     assert page.index("| mean return |") < page.index("| rank |")
 
 
-def headline_page() -> str:
+def standard_page(records: Sequence[Record]) -> tuple[str, Files]:
+    files = protocol_page(Context("standard", tuple(records)))
+    return text_of(files, "standard.md"), files
+
+
+def standard_record(algorithm: str, task: str, **changes: object) -> Record:
     bounds = {"floor": 0.0, "cap": 1.0, "floor_source": "zero", "cap_source": "one"}
-    tasks = [row.task for row in PROTOCOLS["standard"].budgets if row.task.startswith("gym")]
-    assert len(tasks) == 8
-    records = [
-        make_record(name, task, "standard", scores, normalisation=bounds)
-        for task in tasks
-        for name, scores in (("ppo", (0.5, 0.6, 0.7)), ("sac", (0.3, 0.3, 0.3, 0.4, 0.2)))
-    ]
-    return text_of(protocol_page(Context("standard", tuple(records))), "standard.md")
+    changes = {"scores": (0.5, 0.6, 0.7, 0.8, 0.9), "normalisation": bounds} | changes
+    return make_record(algorithm, task, "standard", **changes)
+
+
+STANDARD = [row.task for row in PROTOCOLS["standard"].budgets if row.task.startswith("gym")]
 
 
 def test_many_tasks_have_their_leaderboard_first():
-    page = headline_page()
+    assert len(STANDARD) == 8
+    scores = {"ppo": (0.5, 0.6, 0.7), "sac": (0.3, 0.3, 0.3, 0.4, 0.2)}
+    records = [
+        standard_record(name, task, scores=own) for task in STANDARD for name, own in scores.items()
+    ]
+    page, _ = standard_page(records)
     assert "No headline" not in page
     assert page.index("| rank |") < page.index("Mean return per task:")
     rows = cells(page, "gymnasium")
@@ -308,6 +331,117 @@ def test_many_tasks_have_their_leaderboard_first():
     assert rows["sac"]["runs x tasks"] == "5 x 8"
     scores = column(page, "gymnasium", "ppo", table=1)
     assert scores["[gymnasium/Acrobot-v1](standard/gymnasium/Acrobot-v1.md)"] == "0.600"
+
+
+def test_a_headline_comes_with_profiles_efficiency_and_all_pairs():
+    records = [standard_record(name, task) for task in STANDARD for name in ("ppo", "sac")]
+    page, files = standard_page(records)
+    for kind, title in (
+        ("profiles", "Performance profiles"),
+        ("efficiency", "Sample efficiency"),
+        ("improvement", "Probability of improvement"),
+    ):
+        assert f"](standard/gymnasium.{kind}.svg)" in page
+        assert f"*{title}: " in page
+        assert files[f"standard/gymnasium.{kind}.svg"]
+    again = protocol_page(Context("standard", tuple(records)))
+    assert again == files
+
+
+def test_a_star_marks_what_surely_differs_from_the_reference():
+    levels = {"ppo": 0.5, "sac": 0.9, "td3": 0.5}
+    records = [
+        standard_record(name, task, scores=[level + 0.01 * seed for seed in range(5)])
+        for task in STANDARD
+        for name, level in levels.items()
+    ]
+    rows = cells(standard_page(records)[0], "gymnasium")
+    texts = {name: row["P(better than ppo)"] for name, row in rows.items()}
+    assert texts["sac"] == "1.00 [1.00, 1.00] *"
+    assert texts["td3"].startswith("0.50 [")
+    assert not texts["td3"].endswith("*")
+
+
+@pytest.mark.parametrize("seed", [0, 4])
+def test_one_seed_flipped_to_diverged_changes_cell_row_rank_and_counts(seed: int):
+    scores = {"ppo": (0.70, 0.72, 0.74, 0.76, 0.78), "sac": (0.71, 0.73, 0.75, 0.77, 0.79)}
+    records = [
+        standard_record(name, task, scores=own) for task in STANDARD for name, own in scores.items()
+    ]
+    before = standard_page(records)[0]
+    place = records.index(next(one for one in records if one.algorithm == "sac"))
+    record = records[place]
+    runs = [
+        replace(run, status="diverged", reason="loss at step 1") if run.seed == seed else run
+        for run in record.runs
+    ]
+    records[place] = replace(record, runs=tuple(runs))
+    after = standard_page(records)[0]
+    rows = [cells(page, "gymnasium")["sac"] for page in (before, after)]
+    values = [float(row["IQM"].split()[0]) for row in rows]
+    assert values[1] <= values[0]
+    assert rows[1]["runs x tasks"] == "5 x 8, 1 diverged"
+    task = f"[{record.task}](standard/{record.task}.md)"
+    assert column(after, "gymnasium", "sac", table=1)[task].endswith("(1 failed)")
+    assert cells(after, "Failed runs")["sac"]["status"] == "diverged"
+    boards = [
+        {row.algorithm: row for row in Context("standard", tuple(own)).board(0, STANDARD).rows}
+        for own in (records, [*records[:place], record, *records[place + 1 :]])
+    ]
+    if seed == 4:  # the lowest of all scores was cut off before
+        assert boards[0]["sac"].iqm.value < boards[1]["sac"].iqm.value
+    assert boards[0]["sac"].gap.value > boards[1]["sac"].gap.value
+    assert boards[0]["sac"].mean < boards[1]["sac"].mean
+
+
+def test_enough_diverged_seeds_take_the_rank():
+    scores = {"ppo": (0.2, 0.21, 0.22, 0.23, 0.24), "sac": (0.8, 0.81, 0.82, 0.83, 0.84)}
+    made = [
+        standard_record(name, task, scores=own) for task in STANDARD for name, own in scores.items()
+    ]
+    failed = ["diverged"] * 4 + ["ok"]
+    flipped = [
+        standard_record("sac", one.task, scores=scores["sac"], statuses=failed)
+        if one.algorithm == "sac"
+        else one
+        for one in made
+    ]
+    ranks = [
+        cells(standard_page(records)[0], "gymnasium")["sac"]["rank"] for records in (made, flipped)
+    ]
+    assert ranks[0] == "1"
+    assert ranks[1] != "1"
+
+
+def test_the_page_of_an_algorithm_holds_its_tasks_settings_and_records():
+    records = [*quick_records("ppo", "sac")]
+    records[1] = quick_record("ppo", PENDULUM, config={"learning_rate": 1.0, "activation": "tanh"})
+    records[2] = replace(records[2], fit="adapted", adapter="Somebody 2020")
+    files = algorithm_page(Context("quick", tuple(records), frozenset(["ppo"])), "ppo")
+    assert set(files) == {"quick/ppo.md", "quick/ppo.tasks.svg"}
+    page = text_of(files, "quick/ppo.md")
+    assert "[What it is](../algorithms.md#ppo)" in page
+    tasks = cells(page, "Tasks")
+    assert len(tasks) == 4
+    row = tasks["[gymnasium/CartPole-v1](gymnasium/CartPole-v1.md)"]
+    assert row["mean return"] == "400.0 [380.5, 419.5]"
+    assert row["worst run"] == "380.0"
+    assert [row["method"] for row in tasks.values()].count("adapted (Somebody 2020)") == 1
+    settings = page.split("## Settings")[1]
+    assert "| learning\\_rate | 1.0 | 1: Pendulum-v1 |" in settings or (
+        "| learning_rate | 1.0 | 1: Pendulum-v1 |" in settings
+    )
+    assert '| activation | "tanh" | all |' in settings
+    assert "make reproduce RECORD=results/quick/gymnasium/CartPole-v1/ppo.json |" in page
+
+
+def test_published_scores_stand_on_the_task_page_without_a_rank():
+    record = make_record("sac", CHEETAH, "validation")
+    page = text_of(task_page(Context("validation", (record,)), CHEETAH), f"validation/{CHEETAH}.md")
+    published = cells(page, "Published scores")
+    assert set(published) == {"○ sac"}
+    assert published["○ sac"]["source"]
+    assert "rank" not in published["○ sac"]
 
 
 def test_a_diverged_seed_shows_in_cell_row_and_counts_and_lowers_the_aggregate():
@@ -414,7 +548,7 @@ def test_the_task_page_holds_every_run():
     )
     page = text_of(task_page(Context("quick", records), CARTPOLE), "quick/gymnasium/CartPole-v1.md")
     runs = [
-        line.split(" | ")
+        ALGORITHM.sub(r"\1", line).split(" | ")
         for line in page.split("## Every run")[1].splitlines()
         if "0123456789" in line
     ]
@@ -448,6 +582,7 @@ def test_unseen_levels_are_the_score_and_training_levels_a_column():
     page = text_of(task_page(Context("quick", (record,)), record.task), "quick/procgen/coinrun.md")
     row = cells(page, "coinrun")["ppo"]
     assert row["mean return"].startswith("300.0 [")
+    assert row["mean return"].endswith("], gap to training levels 1.0")
     assert row["on training levels"] == "301.0"
     assert row["normalised"] == "—"
     assert "No floor and cap are known" in page
@@ -472,7 +607,7 @@ def test_the_validation_page_shows_ours_beside_the_published_range():
     assert ours["sac"]["every seed"] == "5000, 5100, 5200, 5300, 5400"
     assert ours["ppo"]["against the published"] == "below"
     assert ours["ppo"]["agent steps"] == "300k"
-    published = page.split("| published | source |")[1]
+    published = ALGORITHM.sub(r"\1", page).split("| published | source |")[1]
     assert published.count("| ○ sac |") == 3
     assert "| ○ sac | DAVIAN-Robotics/SimbaV2 results/baseline/sac.csv |" in published
     random = cells(page, "[gymnasium/CartPole-v1](validation/gymnasium/CartPole-v1.md)")["random"]
@@ -507,6 +642,7 @@ def test_a_hostile_name_stays_text():
     record = replace(record, runs=tuple(runs))
     context = Context("quick", (record,), frozenset([HOSTILE]))
     files = protocol_page(context) | task_page(context, record.task)
+    files |= algorithm_page(context, HOSTILE)
     assert all(re.fullmatch(r"[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)*", path) for path in files)
     assert not any(part in ("..", ".") for path in files for part in path.split("/"))
     for path in [path for path in files if path.endswith(".md")]:
@@ -567,3 +703,24 @@ def test_a_record_from_another_machine_gives_the_same_page(
     results.rename(moved)
     write_reports(moved, tmp_path / "other")
     assert snapshot(tmp_path / "other") == snapshot(out)
+
+
+@pytest.mark.slow
+def test_ten_thousand_records_are_loaded_and_reported_in_a_minute(tmp_path: Path, out: Path):
+    number, record = 500, make_record()
+    csv = render_csv(record.episodes)
+    for place in range(number):
+        task = f"gymnasium/Task{place // 20}-v0"
+        made = replace(
+            record, algorithm=f"new{place % 20}", task=task, key={**record.key, "task": task}
+        )
+        paths = record_paths(tmp_path, "quick", task, made.algorithm)
+        paths[0].parent.mkdir(parents=True, exist_ok=True)
+        paths[0].write_bytes(csv)
+        paths[1].write_bytes(render_json(made, hashlib.sha256(csv).hexdigest()))
+    write_reports(tmp_path / "nothing", out)  # imports what is imported on first use
+    start = time.process_time()
+    summary = write_reports(tmp_path, out)
+    assert (summary.records, summary.damaged) == (number, ())
+    # Half as much again, for a core whose other half is busy with other tests.
+    assert time.process_time() - start < 1.5 * 60 / 10_000 * number

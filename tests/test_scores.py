@@ -83,6 +83,16 @@ def test_a_seed_that_fails_after_good_evaluations_scores_the_floor_all_the_same(
     assert seed_scores(replace(record, runs=(run,))).tolist() == [22.69]
 
 
+def test_failing_never_pays():
+    record = one_seed((500, 90.0), (950, 5.0), (1000, 7.0))
+    run = replace(record.runs[0], status="diverged", reason="loss at step 1000")
+    assert (
+        seed_scores(replace(record, runs=(run,))).tolist() == seed_scores(record).tolist() == [6.0]
+    )
+    early = one_seed((0, 90.0), (500, 4.0), (500, 6.0))
+    assert seed_scores(replace(early, runs=(run,))).tolist() == [5.0]
+
+
 def test_without_bounds_the_floor_is_the_lowest_episode_return_of_the_record():
     record = make_record(task=UNBOUNDED, scores=[10.0, 20.0], statuses=["ok", "diverged"])
     assert seed_scores(record) == pytest.approx([10.0, -0.09])

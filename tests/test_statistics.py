@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 
 import numpy as np
 import pytest
 from rliable import library, metrics
-from scipy.stats import norm
+from scipy.stats import mannwhitneyu, norm
 from scipy.stats import t as student
 
 from suite import ranking, statistics
@@ -90,6 +91,30 @@ class TestClosedForms:
         assert ranking.holm([0.5, 0.9]) == pytest.approx([1.0, 1.0])
 
 
+@pytest.mark.parametrize("decimals", [1, 9])
+def test_p_value_of_one_task_is_that_of_the_rank_sum_test(decimals):
+    x, y = np.round(some_scores((6, 1)), decimals), np.round(some_scores((9, 1), seed=1), decimals)
+    expected = mannwhitneyu(x[:, 0], y[:, 0], method="asymptotic", use_continuity=False).pvalue
+    assert ranking.improvement_p_value(x, y) == pytest.approx(expected)
+
+
+def test_p_value_adds_up_tasks_and_takes_unequal_runs():
+    x, y = some_scores((5, 8)) + 0.4, some_scores((5, 8), seed=1)
+    assert ranking.improvement_p_value(x, y) < min(
+        ranking.improvement_p_value(x[:, [task]], y[:, [task]]) for task in range(8)
+    )
+    assert ranking.improvement_p_value([np.ones(3), np.ones(2)], np.ones((4, 2))) == 1
+
+
+def test_p_values_are_small_as_often_as_they_say():
+    source = rng()
+    p = [
+        ranking.improvement_p_value(source.random((5, 6)), source.random((4, 6)))
+        for _ in range(1000)
+    ]
+    assert 0.03 < np.mean(np.array(p) < 0.05) < 0.07
+
+
 class TestAgainstRliable:
     @every_statistic
     @pytest.mark.parametrize("shape", SHAPES, ids=str)
@@ -130,6 +155,11 @@ class TestAgainstRliable:
         expected = [values["a"][0], *intervals["a"][:, 0]]
         np.testing.assert_allclose(interval, expected, rtol=0, atol=1e-12)
 
+    def test_all_pairs_of_two_algorithms_are_the_pair(self):
+        x, y = some_scores((5, 6)), some_scores((3, 6), seed=1)
+        pairs = statistics.improvement_intervals({"x": x, "y": y}, rng=rng(), reps=200)
+        assert pairs["x", "y"] == statistics.improvement_interval(x, y, rng=rng(), reps=200)
+
     @every_statistic
     def test_default_interval_contains_the_percentile_interval(self, name):
         scores = some_scores((5, 16))
@@ -141,6 +171,101 @@ class TestAgainstRliable:
         )
         assert default.low <= percentile.low <= percentile.high <= default.high
         assert default.high - default.low > percentile.high - percentile.low
+
+
+@every_statistic
+@pytest.mark.parametrize("ci", ["default", "rliable"])
+def test_statistics_estimated_together_are_those_estimated_alone(name, ci):
+    scores = some_scores((5, 16))
+    wanted = {key: ours for key, (ours, _) in STATISTICS.items()}
+    together = statistics.bootstrap_intervals(scores, wanted, rng=rng(), ci=ci, reps=300)
+    alone = statistics.bootstrap_interval(scores, wanted[name], rng=rng(), ci=ci, reps=300)
+    assert together[name] == alone
+
+
+class TestAllPairs:
+    SCORES: Mapping[str, statistics.Scores] = {
+        "a": some_scores((5, 3)),
+        "b": some_scores((4, 3), seed=1),
+        "c": [np.ones(2), np.array([0.1, 0.2, 0.3]), np.zeros(4)],
+    }
+
+    def test_values_are_the_probabilities_of_improvement(self):
+        pairs = statistics.improvement_intervals(self.SCORES, rng=rng(), reps=100)
+        assert set(pairs) == {(one, other) for one in "abc" for other in "abc" if one != other}
+        for (one, other), interval in pairs.items():
+            expected = statistics.probability_of_improvement(self.SCORES[one], self.SCORES[other])
+            assert interval.value == pytest.approx(float(expected), abs=1e-12)
+            assert 0 <= interval.low <= interval.value <= interval.high <= 1
+
+    def test_the_other_way_round_is_what_is_left_to_one(self):
+        pairs = statistics.improvement_intervals(self.SCORES, rng=rng(), reps=100)
+        value, low, high = pairs["a", "c"]
+        assert pairs["c", "a"] == (1 - value, 1 - high, 1 - low)
+
+    def test_replicates_are_those_of_resampled_scores(self, monkeypatch):
+        x, y = self.SCORES["a"], self.SCORES["c"]
+        monkeypatch.setattr(statistics, "CHUNK_CELLS", statistics.PAIR_CHUNK_CELLS)
+        by_scores = statistics._bootstrap(
+            statistics.probability_of_improvement, [x, y], rng(), "default", 300, 0.95
+        )
+        by_counts = statistics.improvement_interval(x, y, rng=rng(), reps=300)
+        np.testing.assert_allclose(by_counts, np.clip(by_scores, 0, 1), rtol=0, atol=1e-12)
+
+    def test_a_single_run_has_a_value_but_no_interval(self):
+        pairs = statistics.improvement_intervals(
+            {"a": np.ones((1, 2)), "b": np.zeros((3, 2))}, rng=rng()
+        )
+        assert pairs["a", "b"].value == 1
+        assert np.isnan(pairs["a", "b"][1:]).all()
+
+    def test_different_tasks_raise(self):
+        with pytest.raises(ValueError, match="a has 2 tasks, b has 3 tasks"):
+            statistics.improvement_intervals(
+                {"a": np.ones((3, 2)), "b": np.ones((3, 3))}, rng=rng()
+            )
+
+
+@pytest.mark.slow
+class TestSpeed:
+    """One core, 10 runs of 57 tasks, ours and rliable in turn; a replicate costs the same in any
+    number of them."""
+
+    def test_aggregates_are_ten_times_as_fast_as_rliable(self):
+        scores = some_scores((10, 57))
+        theirs = [aggregate for _, aggregate in STATISTICS.values()]
+        ours = {name: statistic for name, (statistic, _) in STATISTICS.items()}
+        start = time.process_time()
+        library.get_interval_estimates(
+            {"a": scores}, lambda x: np.array([metric(x) for metric in theirs]), reps=50_000
+        )
+        middle = time.process_time()
+        statistics.bootstrap_intervals(scores, ours, ci="rliable", reps=50_000, rng=rng())
+        assert (middle - start) / (time.process_time() - middle) >= 10
+
+    def test_improvement_is_a_hundred_times_as_fast_as_rliable(self):
+        x, y = some_scores((10, 57)), some_scores((10, 57), seed=1)
+        start = time.process_time()
+        library.get_interval_estimates(
+            {"a": [x, y]},
+            lambda x, y: np.array([metrics.probability_of_improvement(x, y)]),
+            reps=200,
+        )
+        theirs = (time.process_time() - start) / 200
+        start = time.process_time()
+        statistics.improvement_interval(x, y, ci="rliable", reps=50_000, rng=rng())
+        ours = (time.process_time() - start) / 50_000
+        assert theirs / ours >= 100
+
+    def test_a_report_of_fifteen_algorithms_takes_less_than_twenty_seconds(self):
+        scores = {f"a{place:02}": some_scores((10, 57), seed=place) for place in range(15)}
+        start = time.process_time()
+        for own in scores.values():
+            statistics.bootstrap_intervals(own, rng=rng())
+            statistics.performance_profile(own, np.linspace(0, 2, 81), rng=rng())
+        statistics.improvement_intervals(scores, rng=rng())
+        ranking.rank_intervals(scores, rng=rng())
+        assert time.process_time() - start < 20
 
 
 class TestUnequalRuns:

@@ -4,16 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from suite.figures import Panel, Point, interval_figure
+import numpy as np
+
+from suite.figures import (
+    PROFILE_THRESHOLDS,
+    Line,
+    LinePanel,
+    Panel,
+    Point,
+    improvement_figure,
+    interval_figure,
+    line_figure,
+)
 from suite.leaderboard import (
     REFERENCE,
+    SEED,
     Board,
     Entries,
     Entry,
     Row,
-    build_board,
     common_board,
+    efficiency,
     failure_counts,
+    row_scores,
 )
 from suite.markdown import DASH, escape, number, plural, table
 from suite.pages.common import (
@@ -22,17 +35,20 @@ from suite.pages.common import (
     fit_text,
     interval_text,
     rank_text,
+    run_counts,
     runs_by_tasks,
     score_text,
 )
-from suite.statistics import Interval
+from suite.statistics import Interval, improvement_intervals, performance_profile
 
+PAIR_REPS = 2_000
+"""Replicates behind the figure of all pairs."""
 _MOST_LACKS = 4
 """Missing tasks that a row names; of more it gives the number."""
 
 
 def board_section(
-    draft: Draft, title: str, entries: Entries, tasks: Sequence[str], figure: str
+    draft: Draft, title: str, group: int, tasks: Sequence[str], figure: str
 ) -> list[str]:
     """Write a leaderboard over some tasks, with its figure and its incomplete rows.
 
@@ -42,7 +58,7 @@ def board_section(
     Args:
         draft: gets the figure.
         title: heading of the section.
-        entries: of one ``Conditions``.
+        group: number of the context's group.
         tasks: that the protocol has here.
         figure: path for the figure.
 
@@ -50,7 +66,8 @@ def board_section(
         Blocks of text.
     """
     ranked = draft.context.is_ranked
-    board = build_board(entries, tasks, ranked=ranked)
+    board = draft.context.board(group, tasks)
+    entries = draft.context.groups[group].entries
     text = [title]
     if ranked and board.has_headline:
         text += _headline(draft, board, figure)
@@ -75,7 +92,7 @@ def board_section(
 def _headline(draft: Draft, board: Board, figure: str) -> list[str]:
     if not board.rows:
         return ["No algorithm has results on all tasks yet."]
-    text = []
+    text: list[str] = []
     if shown := [(row, row.iqm, row.gap) for row in board.rows if row.iqm and row.gap]:
         panels = [
             Panel("interquartile mean", tuple(_row_point(row, iqm) for row, iqm, _ in shown)),
@@ -88,7 +105,75 @@ def _headline(draft: Draft, board: Board, figure: str) -> list[str]:
             "Hollow: not ranked."
         )
         text.append(draft.figure(figure, interval_figure(panels, "normalised score"), caption))
-    return [*text, _board_table(draft, board.rows)]
+    text.append(_board_table(draft, board.rows))
+    return [*text, *_more_figures(draft, board, figure)] if len(shown) > 1 else text
+
+
+def _more_figures(draft: Draft, board: Board, figure: str) -> list[str]:
+    """Profiles, sample efficiency and all pairs, of rows with aggregates."""
+    scores, name = row_scores(board), figure.removesuffix(".svg")
+    about = f"{len(board.tasks)} tasks, {run_counts(_entries(board))} runs"
+    profiles = [
+        Line(
+            algorithm,
+            PROFILE_THRESHOLDS,
+            performance_profile(own, PROFILE_THRESHOLDS, rng=np.random.default_rng(SEED)),
+        )
+        for algorithm, own in scores.items()
+    ]
+    panel = LinePanel("normalised score", tuple(profiles))
+    text = [
+        draft.figure(
+            f"{name}.profiles.svg",
+            line_figure([panel], "share of runs above"),
+            f"Performance profiles: the share of runs above a normalised score, {about}. Bands: "
+            "95 % at each point, not of the whole profile.",
+        )
+    ]
+    panels = [
+        LinePanel(
+            label,
+            tuple(Line(algorithm, *curve) for algorithm, curve in curves.items()),
+            logarithmic=axis == "wall_seconds",
+        )
+        for axis, label in _axes(board).items()
+        if (curves := efficiency(board, axis))
+    ]
+    if panels:
+        text.append(
+            draft.figure(
+                f"{name}.efficiency.svg",
+                line_figure(panels, "interquartile mean"),
+                f"Sample efficiency: the interquartile mean of what runs had reached, {about}. "
+                "Bands: 95 % at each point. Seconds are of training, of all seeds of a process "
+                "together; they compare within a hardware class only.",
+            )
+        )
+    pairs = improvement_intervals(scores, rng=np.random.default_rng(SEED), reps=PAIR_REPS)
+    text.append(
+        draft.figure(
+            f"{name}.improvement.svg",
+            improvement_figure(list(scores), pairs),
+            f"Probability of improvement: how probably a run of the row's algorithm beats one of "
+            f"the column's on a task, {about}. Bold: the 95 % interval of the pair excludes one "
+            "half, without correction for the number of pairs.",
+        )
+    )
+    return text
+
+
+def _axes(board: Board) -> dict[str, str]:
+    """Axes of the ledger with their labels; frames only where a decision takes several."""
+    frames = {entry.record.key["frames_per_step"] for entry in _entries(board)} != {1}
+    return {
+        "step": "agent steps per seed",
+        **({"frames": "frames per seed"} if frames else {}),
+        "wall_seconds": "seconds of training",
+    }
+
+
+def _entries(board: Board) -> list[Entry]:
+    return [entry for row in board.rows if row.iqm for entry in row.entries.values()]
 
 
 def _row_point(row: Row, interval: Interval, ticks: bool = True) -> Point:
@@ -127,7 +212,7 @@ def _board_table(draft: Draft, rows: Sequence[Row]) -> str:
                 interval_text(row.gap),
                 DASH if row.mean is None else number(row.mean, 2),
                 DASH if row.median is None else number(row.median, 2),
-                interval_text(row.improvement),
+                interval_text(row.improvement) + (" *" if row.is_sure else ""),
                 worst,
                 runs_by_tasks(entries),
                 *draft.costs(entries),

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from suite.leaderboard import cell_state
 from suite.markdown import DASH, escape, file_name, link, plural, table
-from suite.pages.common import ALGORITHMS, INDEX, Files, protocol_path, render, source_line
+from suite.pages.common import ALGORITHMS, HTML, INDEX, Files, protocol_path, render, source_line
 from suite.protocols import PROTOCOLS
 from suite.records import Record
 
@@ -84,7 +84,7 @@ def index_page(
     text = [
         "# Reports",
         "Leaderboards, learning curves and every single run, made from the records in `results/` "
-        f"and nothing else.{about}",
+        f"and nothing else.{about} To sort and filter: {link(HTML, HTML)}, a page for a browser.",
         source_line(records, digits=64),
         table(header, rows, text_columns=3) if rows else "There are no records yet.",
     ]

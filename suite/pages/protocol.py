@@ -5,19 +5,23 @@ from __future__ import annotations
 import posixpath
 
 from suite.figures import short_count
-from suite.leaderboard import HEADLINE_TASKS, SEED, Conditions, split_by_conditions
+from suite.leaderboard import REFERENCE, SEED
 from suite.markdown import escape, file_name, plural, table
 from suite.pages.boards import board_section
 from suite.pages.common import INDEX, Context, Draft, Files, apart_text, path_of, source_line
 from suite.pages.validation import validation_sections
 from suite.protocols import protocol_hash
+from suite.ranking import HEADLINE_TASKS
+from suite.scores import bounds_hash
 
 _INTERVALS = (
     "Brackets are 95 % intervals over training runs (small-sample stratified bootstrap, 10,000 "
     f"replicates, seed {SEED}). Below 3 runs there is no interval; below 5, on a single task below "
     "10, no rank. A rank such as 2-4 is what simultaneous comparisons of all pairs leave open. "
     f"Over fewer than {HEADLINE_TASKS} tasks an aggregate says little: there the scores of each "
-    "task come first, and the aggregates are for orientation."
+    "task come first, and the aggregates are for orientation. A star marks a probability of being "
+    f"better than {REFERENCE} that differs from one half by a rank-sum test over all tasks, at 5 % "
+    "after Holm's correction for all rows."
 )
 _FAILURES = (
     "A diverged or timed-out run scores the task's floor. A run that crashed for good is missing, "
@@ -32,8 +36,8 @@ def protocol_page(context: Context) -> Files:
     if context.name == "validation":
         text += validation_sections(draft)
     else:
-        for number, group in enumerate(split_by_conditions(context.records), start=1):
-            text += _group_sections(draft, group, number)
+        for number in range(len(context.groups)):
+            text += _group_sections(draft, number)
     text += ["## Failed runs", _failed_runs(draft), draft.hardware.legend()]
     return draft.finish(text)
 
@@ -49,7 +53,8 @@ def _rules(draft: Draft) -> list[str]:
             f"{plural(protocol.evaluations, 'evaluation')} of "
             f"{plural(protocol.episodes, 'episode')}. The score of a run is its mean return over "
             f"the evaluation episodes of the last {100 * protocol.window:g} % of its budget; "
-            "normalised, 0 is the task's floor and 1 its cap, which its page names."
+            "normalised, 0 is the task's floor and 1 its cap, which its page names (all of them: "
+            f"`{bounds_hash(context.records)}`)."
         )
     text += [_INTERVALS if context.is_ranked else "Nothing is ranked here.", _FAILURES]
     return [*text, _task_table(draft)]
@@ -67,24 +72,21 @@ def _task_table(draft: Draft) -> str:
     return table(["task", "agent steps per seed", "records"], rows)
 
 
-def _group_sections(draft: Draft, group: Conditions, number: int) -> list[str]:
+def _group_sections(draft: Draft, number: int) -> list[str]:
     """Sections over all tasks and over each family, for records of the same conditions."""
     context = draft.context
-    present = {task for own in group.entries.values() for task in own}
-    rules = context.protocol
-    planned = list(dict.fromkeys(row.task for row in rules.budgets)) if rules else context.tasks
+    group, scopes = context.groups[number], context.scopes(number)
     text, level, suffix = [], "##", ".svg"
-    if number > 1:
-        text, level, suffix = apart_text(group), "###", f".conditions-{number}.svg"
-    families = list(dict.fromkeys(task.split("/", 1)[0] for task in planned if task in present))
-    if len(families) > 1:
-        figure = path_of(context.name) + suffix
-        text += board_section(draft, f"{level} All families", group.entries, planned, figure)
-    for family in families:
-        tasks = [task for task in planned if task.split("/", 1)[0] == family]
-        figure = posixpath.join(path_of(context.name), file_name(family)) + suffix
-        text += board_section(draft, f"{level} {escape(family)}", group.entries, tasks, figure)
-    if others := sorted(present - set(planned)):
+    if number > 0:
+        text, level, suffix = apart_text(group), "###", f".conditions-{number + 1}.svg"
+    for family, tasks in scopes:
+        title = f"{level} {escape(family) or 'All families'}"
+        folder = path_of(context.name)
+        figure = (posixpath.join(folder, file_name(family)) if family else folder) + suffix
+        text += board_section(draft, title, number, tasks, figure)
+    planned = {task for _, tasks in scopes for task in tasks}
+    present = {task for own in group.entries.values() for task in own}
+    if others := sorted(present - planned):
         links = ", ".join(map(draft.task, others))
         text += [f"{level} Tasks outside the protocol", f"In no table above: {links}."]
     return text

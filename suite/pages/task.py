@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import math
-import statistics
 from collections.abc import Mapping, Sequence
 
-import numpy as np
-
-from suite.figures import Curve, curve_figure
-from suite.leaderboard import Entry, split_by_conditions, task_ranks
+from suite.curves import task_figure
+from suite.leaderboard import Entry, task_ranks
 from suite.markdown import DASH, duration, escape, number, table
 from suite.pages.common import (
     Context,
@@ -24,9 +21,10 @@ from suite.pages.common import (
     seeds_text,
     source_line,
 )
+from suite.pages.published import published_for, published_table
 from suite.ranking import claim
 from suite.records import Record, SeedRun
-from suite.scores import learning_curves, task_bounds, window_start
+from suite.scores import task_bounds, window_start
 
 
 def task_page(context: Context, task: str) -> Files:
@@ -41,7 +39,7 @@ def task_page(context: Context, task: str) -> Files:
         *_facts(records),
     ]
     scored: dict[str, Entry] = {}
-    for place, group in enumerate(split_by_conditions(records), start=1):
+    for place, group in enumerate(context.task_groups(task), start=1):
         entries = {algorithm: own[task] for algorithm, own in group.entries.items()}
         scored |= entries
         if place > 1:
@@ -49,6 +47,9 @@ def task_page(context: Context, task: str) -> Files:
         suffix = f".conditions-{place}.svg" if place > 1 else ".svg"
         text += _curves(draft, entries, draft.path.removesuffix(".md") + suffix)
         text.append(_algorithm_table(draft, entries))
+    published = {name: published_for(entry.record) for name, entry in sorted(scored.items())}
+    if rows := published_table(draft, published, common_decimals(scored.values())):
+        text += ["## Published scores", "Not ranked; at about the same budget.", *rows]
     text += ["## Every run", _run_table(draft, scored), draft.hardware.legend()]
     text += ["## Versions", _version_table(records)]
     return draft.finish(text)
@@ -76,7 +77,9 @@ def _facts(records: Sequence[Record]) -> list[str]:
 
 
 def _curves(draft: Draft, entries: Mapping[str, Entry], path: str) -> list[str]:
-    curves = [_curve(name, entry.record) for name, entry in sorted(entries.items(), key=_by_mean)]
+    curves = [
+        draft.context.curve(entry.record) for _, entry in sorted(entries.items(), key=_by_mean)
+    ]
     curves = [curve for curve in curves if curve.steps.size]
     if not curves:
         return []
@@ -89,22 +92,13 @@ def _curves(draft: Draft, entries: Mapping[str, Entry], path: str) -> list[str]:
         "thin: every run, with a cross where it failed; grey: range of the means of all "
         "algorithms; dotted: floor and cap."
     )
-    return [draft.figure(path, curve_figure(curves, *(task_bounds(record) or ())), caption)]
-
-
-def _curve(algorithm: str, record: Record) -> Curve:
-    of_seeds = list(learning_curves(record).values())
-    steps = np.unique(np.concatenate([curve.steps for curve in of_seeds]))
-    returns = np.full((len(of_seeds), steps.size), np.nan)
-    for row, curve in zip(returns, of_seeds, strict=True):
-        row[np.searchsorted(steps, curve.steps)] = curve.returns
-    return Curve(algorithm, steps, returns)
+    return [draft.figure(path, task_figure(curves, *(task_bounds(record) or ())), caption)]
 
 
 def _algorithm_table(draft: Draft, entries: Mapping[str, Entry]) -> str:
     ranks = task_ranks(entries) if draft.context.is_ranked else {}
     decimals = common_decimals(entries.values())
-    levels = any("train-levels" in set(one.record.episodes["split"]) for one in entries.values())
+    levels = any(entry.training_levels is not None for entry in entries.values())
     header = [
         "rank",
         "algorithm",
@@ -128,7 +122,7 @@ def _algorithm_table(draft: Draft, entries: Mapping[str, Entry]) -> str:
                 rank_text(ranks.get(algorithm)),
                 draft.algorithm(algorithm),
                 score_text(entry, decimals),
-                *([_training_levels(record, decimals)] if levels else []),
+                *([_training_levels(entry, decimals)] if levels else []),
                 interval_text(entry.mean_normalised()),
                 number(float(entry.raw.min()), decimals) if entry.is_scored else DASH,
                 seeds_text(entry),
@@ -146,16 +140,9 @@ def _by_mean(item: tuple[str, Entry]) -> tuple[float, str]:
     return -float(entry.raw.mean()) if entry.is_scored else math.inf, algorithm
 
 
-def _training_levels(record: Record, decimals: int) -> str:
-    """Mean return on the levels that were trained on, over the runs that are ok."""
-    start = window_start(record.budget, float(str(record.key["window"])))
-    curves = learning_curves(record, "train-levels")
-    means = [
-        float(curves[run.seed].returns[curves[run.seed].steps > start].mean())
-        for run in record.runs
-        if run.status == "ok" and (curves[run.seed].steps > start).any()
-    ]
-    return number(statistics.fmean(means), decimals) if means else DASH
+def _training_levels(entry: Entry, decimals: int) -> str:
+    levels = entry.training_levels
+    return DASH if levels is None else number(levels, decimals)
 
 
 def _run_table(draft: Draft, entries: Mapping[str, Entry]) -> str:

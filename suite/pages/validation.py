@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import csv
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
 
 from matplotlib.figure import Figure
 
 from suite.figures import Panel, Point, interval_figure, short_count
 from suite.leaderboard import Entry, split_by_conditions
-from suite.markdown import DASH, escape, number, plural, table
+from suite.markdown import DASH, number, plural, table
 from suite.pages.common import Draft, common_decimals, fit_text, score_text
-from suite.records import Record
+from suite.pages.published import Published, published_for, published_table
 
 _EXPLANATION = (
     "Published scores come without their runs, so they are drawn hollow, are not ranked, and name "
@@ -23,42 +19,6 @@ _EXPLANATION = (
     "9/10 to 11/10 of its budget. Implementations differ by a factor of two at budgets like these: "
     "a range of several sources means more than any single number."
 )
-
-
-@dataclass(frozen=True)
-class Published:
-    """A score that others have published: a mean over several seeds at the end of training."""
-
-    algorithm: str
-    task: str
-    steps: int
-    """Agent steps per seed."""
-    score: float
-    spread: float | None
-    seeds: int
-    source: str
-    """Repository and file."""
-    metric: str
-    """What was measured, and what the spread is."""
-
-
-@cache
-def published_scores() -> tuple[Published, ...]:
-    """Read the published scores that come with the suite."""
-    with Path(__file__).parents[1].joinpath("published.csv").open(encoding="utf-8") as file:
-        return tuple(
-            Published(
-                algorithm=row["algorithm"],
-                task=row["task"],
-                steps=int(row["steps"]),
-                score=float(row["score"]),
-                spread=float(row["spread"]) if row["spread"] else None,
-                seeds=int(row["seeds"]),
-                source=row["source"],
-                metric=row["metric"],
-            )
-            for row in csv.DictReader(file)
-        )
 
 
 def validation_sections(draft: Draft) -> list[str]:
@@ -77,7 +37,7 @@ def validation_sections(draft: Draft) -> list[str]:
 
 
 def _task_section(draft: Draft, task: str, entries: Mapping[str, Entry]) -> list[str]:
-    published = {name: _published_for(entry.record) for name, entry in entries.items()}
+    published = {name: published_for(entry.record) for name, entry in entries.items()}
     decimals = common_decimals(entries.values())
     path = draft.context.task_path(task).removesuffix(".md") + ".published.svg"
     caption = (
@@ -89,22 +49,7 @@ def _task_section(draft: Draft, task: str, entries: Mapping[str, Entry]) -> list
         draft.figure(path, _figure(task, entries, published), caption),
         _own_table(draft, entries, published, decimals),
     ]
-    rows = [
-        [
-            f"○ {draft.algorithm(one.algorithm)}",
-            escape(one.source),
-            escape(one.metric),
-            short_count(one.steps),
-            number(one.score, decimals) + _spread_text(one, decimals),
-            str(one.seeds),
-        ]
-        for of_pair in published.values()
-        for one in of_pair
-    ]
-    if rows:
-        header = ["published", "source", "what was measured", "agent steps", "score", "seeds"]
-        text.append(table(header, rows, text_columns=3))
-    return text
+    return [*text, *published_table(draft, published, decimals)]
 
 
 def _own_table(
@@ -155,16 +100,6 @@ def _figure(
     return interval_figure([Panel(task.split("/", 1)[1], tuple(points), span=())], "mean return")
 
 
-def _published_for(record: Record) -> list[Published]:
-    """Published scores of the same pair at about the same budget."""
-    return [
-        one
-        for one in published_scores()
-        if (one.algorithm, one.task) == (record.algorithm, record.task)
-        and 10 * abs(one.steps - record.budget) <= record.budget
-    ]
-
-
 def _range_text(published: Sequence[Published], decimals: int) -> str:
     if not published:
         return DASH
@@ -189,7 +124,3 @@ def _compare(entry: Entry, published: Sequence[Published]) -> str:
     side = "below" if mean.value < low else "above"
     reaches = mean.low <= high and mean.high >= low  # False where there is no interval
     return f"{side}, interval reaches it" if reaches else side
-
-
-def _spread_text(published: Published, decimals: int) -> str:
-    return "" if published.spread is None else f" ± {number(published.spread, decimals)}"
