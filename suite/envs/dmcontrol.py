@@ -14,7 +14,8 @@ EnvPool's pools and dm_control agree: the same state and actions lead to the sam
 parity tests. They do not in the finger domain, where they part at the first touch (EnvPool 1.2.5
 carries MuJoCo 3.6, and of the domains here this one alone has elliptic friction cones); it is left
 to dm_control. So are pixels: EnvPool draws no faster, opens a graphics context for every lane, and
-ends the process where there is no driver.
+ends the process where there is no driver. A graphics card may round colours otherwise than software
+rendering does; images are the same for the same driver.
 """
 
 from __future__ import annotations
