@@ -36,8 +36,12 @@ from suite.tasks import Task
 
 POOL, REFERENCE = FAMILY.engines
 SHARED = [task for task in FAMILY.tasks.values() if POOL.supports(task)]
-APART = [task for task in FAMILY.tasks.values() if not POOL.supports(task)]
-FAST = ("MiniGrid-DoorKey-5x5-v0", "MiniGrid-RedBlueDoors-6x6-v0", "BabyAI-GoToSeqS5R2-v0")
+FAST = (
+    "MiniGrid-DoorKey-5x5-v0",
+    "MiniGrid-RedBlueDoors-6x6-v0",
+    "MiniGrid-ObstructedMaze-2Dlh-v0",
+    "BabyAI-GoToSeqS5R2-v0",
+)
 """Tasks of which the fast tests play what takes long for all of them."""
 
 LEFT, RIGHT, FORWARD, PICK_UP, DROP, TOGGLE, DONE = range(7)
@@ -244,11 +248,11 @@ def test_a_mistake_at_the_very_limit_is_a_termination_worth_nothing(engine: Any)
 @pytest.mark.parametrize("engine", FAMILY.engines, ids=lambda engine: engine.name)
 def test_limits_by_mission_follow_the_mission_of_every_episode(engine: Any):
     task = FAMILY.tasks["BabyAI-GoToSeqS5R2-v0"]
-    lanes = engine.make(task, np.arange(12)[None], "train", 1)
+    lanes = engine.make(task, np.arange(8)[None], "train", 1)
     mission = lanes.reset()["mission"][0]
-    begun, seen = np.zeros(12, np.int64), set()
-    for step in range(1, 901):
-        outcome = lanes.step(np.full((1, 12), DONE))
+    begun, seen = np.zeros(8, np.int64), set()
+    for step in range(1, 501):
+        outcome = lanes.step(np.full((1, 8), DONE))
         for lane in np.flatnonzero(outcome.truncated[0]):
             assert step - begun[lane] == 100 * navigations(mission[lane])
             seen.add(step - begun[lane])
@@ -279,10 +283,6 @@ class Twin:
         world.grid = grid_of(state)
         world.agent_pos, world.agent_dir = tuple(state.agent_pos), state.agent_dir
         world.step_count, world.carrying = 0, None
-        if state.has_carrying:
-            kind = state.carrying_type, state.carrying_color, state.carrying_state
-            world.carrying = WorldObj.decode(*kind)
-            world.carrying.cur_pos = np.array([-1, -1])
         world.mission = state.mission
         target = world.grid.get(*state.target_pos) if min(state.target_pos) >= 0 else None
         things = {(t.type, t.color): t for t in world.grid.grid if t is not None}
@@ -293,8 +293,6 @@ class Twin:
             if not world.fixed_max_steps:
                 cells = world.room_size**2 * world.num_rows * world.num_cols
                 world.max_steps = cells * world.num_navs_needed(world.instrs)
-            if world.carrying is not None:
-                world.instrs.desc_move.obj_set.append(world.carrying)
         elif "GoToDoor" in self.task.name:
             world.target_pos = tuple(state.target_pos)
             world.target_color = IDX_TO_COLOR[state.target_color]
@@ -381,15 +379,8 @@ def instruction(text: str, is_strict: tuple[bool, bool]) -> verifier.Instr:
     return kind(description(text.removeprefix(verb)), strict=is_strict[0])
 
 
-UNSOLVED = frozenset(
-    {
-        "BabyAI-PutNextS5N2Carrying-v0",
-        "BabyAI-PutNextS6N3Carrying-v0",
-        "BabyAI-PutNextS7N4Carrying-v0",
-        "BabyAI-KeyInBox-v0",
-    }
-)
-"""Levels that BabyAI's bot cannot play, by its own description."""
+UNSOLVED = frozenset({"BabyAI-KeyInBox-v0", "BabyAI-UnlockToUnlock-v0"})
+"""Levels that BabyAI's bot cannot play, by its own description; in the second it plans for ever."""
 
 
 @pytest.mark.parametrize("task", **by_id(SHARED))
@@ -442,16 +433,34 @@ def smallest_pvalue(first: np.ndarray, second: np.ndarray) -> float:
     return smallest
 
 
-@pytest.mark.parametrize("task", **by_id(SHARED))
+@pytest.mark.parametrize("task", **by_id(SHARED, fast=FAST[:2]))
 def test_episodes_begin_alike(task: Task):
     ours = beginnings(task, POOL, np.arange(100), rounds=8)
     reference = beginnings(task, REFERENCE, np.arange(100), rounds=8)
     assert smallest_pvalue(ours, reference) > 1e-5
 
 
-@pytest.mark.parametrize("task", APART[:2], ids=lambda task: task.name)
-def test_later_episodes_begin_otherwise_in_envpool_and_are_left_to_minigrid(task: Task):
+BEGIN_OTHERWISE = {
+    "MiniGrid-ObstructedMaze-2Dlh-v0": "the color of boxes",
+    "BabyAI-ActionObjDoor-v0": "locked doors",
+    "BabyAI-PutNextS5N2Carrying-v0": "the thing in hand",
+    "BabyAI-PutNextS6N3Carrying-v0": "the thing in hand",
+    "BabyAI-PutNextS7N4Carrying-v0": "the thing in hand",
+}
+
+
+@pytest.mark.parametrize("task", **by_id([FAMILY.tasks[name] for name in BEGIN_OTHERWISE]))
+def test_episodes_begin_otherwise_in_envpool_and_are_left_to_minigrid(task: Task):
+    ours = beginnings(task, POOL, np.arange(100), rounds=8)
+    reference = beginnings(task, REFERENCE, np.arange(100), rounds=8)
+    assert smallest_pvalue(ours, reference) < 1e-7
+    assert not POOL.supports(task)
+
+
+@pytest.mark.parametrize("name", ["MiniGrid-Fetch-5x5-N2-v0", "MiniGrid-PutNear-6x6-N2-v0"])
+def test_later_episodes_begin_otherwise_in_envpool_and_are_left_to_minigrid(name: str):
     """EnvPool never puts a thing where the agent stood last."""
+    task = FAMILY.tasks[name]
     lanes = POOL.make(task, np.arange(100)[None], "train", 1)
     world = open_world(task.name, None).unwrapped
     covered = dict.fromkeys(("envpool", "minigrid"), 0)
@@ -468,6 +477,7 @@ def test_later_episodes_begin_otherwise_in_envpool_and_are_left_to_minigrid(task
             covered["minigrid"] += world.grid.get(*place) is not None
     assert covered["envpool"] == 0
     assert covered["minigrid"] > 20
+    assert not POOL.supports(task)
     lanes.close()
 
 

@@ -9,10 +9,13 @@ minigrid 3.2 (Chevalier-Boisvert et al. 2023), with the levels of BabyAI (2019).
 The limit is upstream's own. In nine BabyAI levels it depends on the mission; there the horizon is
 that of the longest mission.
 
-EnvPool 1.2.5 and minigrid agree, but minigrid steps four tasks by itself:
+EnvPool 1.2.5 and minigrid agree, but minigrid steps nine tasks by itself:
 
 - Fetch and PutNear: from the second episode on, EnvPool keeps things away from where the agent
   stood last.
+- ObstructedMaze: EnvPool's boxes are blue, minigrid's grey.
+- ActionObjDoor: EnvPool locks some of the doors.
+- PutNext...Carrying: EnvPool's first observation shows the thing in the agent's hands.
 - SynthS5R2 and MiniBossLevel: both packages draw layouts, if rarely, in which the agent's room has
   no place that faces nothing, and search for one for ever. EnvPool cannot be stopped; with
   minigrid, such a layout is drawn again here.
@@ -131,6 +134,11 @@ _NOT_IN_ENVPOOL = frozenset(
     {
         "MiniGrid-Fetch-5x5-N2-v0",
         "MiniGrid-PutNear-6x6-N2-v0",
+        "MiniGrid-ObstructedMaze-2Dlh-v0",
+        "BabyAI-ActionObjDoor-v0",
+        "BabyAI-PutNextS5N2Carrying-v0",
+        "BabyAI-PutNextS6N3Carrying-v0",
+        "BabyAI-PutNextS7N4Carrying-v0",
         "BabyAI-SynthS5R2-v0",
         "BabyAI-MiniBossLevel-v0",
     }
