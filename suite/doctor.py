@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes.util
 import platform
 import sys
 from collections.abc import Callable, Iterable
@@ -12,6 +11,7 @@ from pathlib import Path
 
 import torch
 
+from suite.envs.rendering import LACK, find_driver
 from suite.registry import family_names, load_family
 from suite.tasks import Family
 
@@ -49,7 +49,7 @@ def doctor() -> list[Finding]:
         *_torch(),
         *check_packages(LOCK.read_text().splitlines() if LOCK.exists() else [], installed_version),
         *(check_family(family, installed_version) for family in families),
-        check_rendering(ctypes.util.find_library),
+        check_rendering(find_driver()),
     ]
 
 
@@ -94,13 +94,12 @@ def check_family(family: Family, version: Version) -> Finding:
     return Finding("family", family.name, bool(usable), detail, "" if usable else family.install)
 
 
-def check_rendering(find_library: Callable[[str], str | None]) -> Finding:
+def check_rendering(driver: str | None) -> Finding:
     """Tell how images are rendered without a screen, which only ``-pixels`` tasks need."""
-    found = [name for name in ("EGL", "OSMesa") if find_library(name)]
-    if found:
-        return Finding("rendering", "headless", True, " and ".join(found))
+    if driver is not None:
+        return Finding("rendering", "headless", True, driver)
     detail = "neither EGL nor OSMesa; -pixels tasks cannot run"
-    return Finding("rendering", "headless", False, detail, "apt-get install libegl1 libosmesa6")
+    return Finding("rendering", "headless", False, detail, LACK.install)
 
 
 def _torch() -> list[Finding]:
