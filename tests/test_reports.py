@@ -14,6 +14,9 @@ import pytest
 from factories import make_record, make_trial
 from rich.console import Console
 
+import suite.matrix
+import suite.records
+from suite.pages import common, index
 from suite.pages.algorithm import algorithm_page
 from suite.pages.common import Context, Files
 from suite.pages.protocol import protocol_page
@@ -40,6 +43,17 @@ ONE_DIVERGED = ["ok", "ok", "ok", "ok", "diverged"]
 
 ALGORITHM = re.compile(r"\[(\w+)\]\([^)]*/\w+\.md\)")
 HOSTILE = "evil</td>|[x](http://x)`<b>\n# top\n../../y"
+
+
+@pytest.fixture(autouse=True)
+def four_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The pages' rules are tested on four tasks, however many quick has."""
+    quick = PROTOCOLS["quick"]
+    budgets = tuple(row for row in quick.budgets if row.task in QUICK)
+    protocols = {**PROTOCOLS, "quick": replace(quick, budgets=budgets)}
+    for module in (common, index, suite.records):
+        monkeypatch.setattr(module, "PROTOCOLS", protocols)
+    monkeypatch.setattr(suite.matrix, "find_protocol", protocols.__getitem__)
 
 
 def quick_record(algorithm: str, task: str, **changes: object) -> Record:
