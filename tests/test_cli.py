@@ -315,7 +315,7 @@ def test_results_that_cannot_be_written_are_noticed_before_training(
 
 
 SLOW_TRIAL = (
-    *("bench", *PAIR, "--protocol", "smoke", "--steps", "6000", "--seeds", "1"),
+    *("bench", *PAIR, "--protocol", "smoke", "--steps", "16000", "--seeds", "1"),
     *("--set", "lanes=1 rollout_steps=100 minibatch_size=100 epochs=2"),
 )
 
