@@ -428,22 +428,27 @@ def perf(
     rounds: Annotated[int, typer.Option(help="Turns of each side.", min=1, max=100)] = 3,
     as_json: Json = False,
 ) -> int:
-    """Compare training and stepping speed with a peer.
+    """Compare training speed with a peer, and stepping speed with the packages alone.
 
     `make perf` installs the peer first, into an environment of its own.
     """
     from dataclasses import asdict
 
     from suite.perf import run_perf
+    from suite.stepping import run_stepping
+
+    def tell(line: str) -> None:
+        _stderr().print(line, highlight=False)
 
     try:
-        rows = run_perf(rounds=rounds, tell=lambda line: _stderr().print(line, highlight=False))
+        rows = run_perf(rounds=rounds, tell=tell)
     except FileNotFoundError as error:
         raise Mistake(str(error)) from error
     except RuntimeError as error:
         raise Failure(str(error)) from error
+    stepping = run_stepping(rounds=5 * rounds, tell=tell)
     if as_json:
-        _print_json([asdict(row) for row in rows])
+        _print_json({"training": list(map(asdict, rows)), "stepping": list(map(asdict, stepping))})
         return 0
     _print_table(
         ["workload", "counted per second", "ours, all seeds", "peer, one seed", "ratio", "peer"],
@@ -459,6 +464,14 @@ def perf(
             for row in rows
         ],
         note="ratio: how many times as fast several seeds are done, one process and one thread",
+    )
+    _print_table(
+        ["task", "ours, steps per second", "the package alone", "ratio", "package"],
+        [
+            [row.task, f"{row.ours:,.0f}", f"{row.alone:,.0f}", f"{row.ratio:.2f}", row.package]
+            for row in stepping
+        ],
+        note="16 lanes; ours with 2 threads",
     )
     return 0
 

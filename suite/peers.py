@@ -12,13 +12,11 @@ would go at the same rate.
 from __future__ import annotations
 
 import json
-import math
 import sys
 import time
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import stable_baselines3
 import torch
 from stable_baselines3 import PPO, SAC
@@ -29,16 +27,14 @@ def measure(workload: Mapping[str, Any]) -> dict[str, object]:
     """Work through the measured steps, after as many that are not.
 
     Agents have the peer's own defaults but for the sizes that the workload names: for PPO separate
-    64-64 tanh networks, for SAC 256-256 networks and one update per environment step. ``random``
-    takes uniform actions without any agent.
+    64-64 tanh networks, for SAC 256-256 networks and one update per environment step.
 
     Returns:
         ``steps`` (environment steps) and ``updates`` (gradient updates) in so many ``seconds``,
         and the peer's name and version.
     """
     lanes = make_vec_env(workload["task"], n_envs=workload["lanes"], seed=0)
-    work = _step if workload["algorithm"] == "random" else _train
-    seconds, updates = work(workload, lanes)
+    seconds, updates = _train(workload, lanes)
     return {
         "seconds": seconds,
         "steps": workload["steps"] * workload["lanes"],
@@ -62,21 +58,6 @@ def _train(workload: Mapping[str, Any], lanes: Any) -> tuple[float, int]:
     begin = time.perf_counter()
     agent.learn(steps, reset_num_timesteps=False)
     return time.perf_counter() - begin, updates
-
-
-def _step(workload: Mapping[str, Any], lanes: Any) -> tuple[float, int]:
-    rng = np.random.default_rng(0)
-    space = lanes.action_space
-    shape = (workload["lanes"], *space.shape)
-    discrete = hasattr(space, "n")
-    begin = math.nan
-    lanes.reset()
-    for count in range(2 * workload["steps"]):
-        if count == workload["steps"]:
-            begin = time.perf_counter()
-        action = rng.integers(space.n, size=shape) if discrete else rng.uniform(-1, 1, shape)
-        lanes.step(action)
-    return time.perf_counter() - begin, 0
 
 
 if __name__ == "__main__":

@@ -35,7 +35,7 @@ class Workload:
 
     title: str
     algorithm: str
-    """``ppo``, ``sac``, or ``random``: stepping without learning."""
+    """``ppo`` or ``sac``."""
     family: str
     task: str
     """Upstream's name, known to both sides."""
@@ -98,28 +98,6 @@ WORKLOADS = (
         steps=600,
         minibatch=256,
         config={"lanes": "1", "learning_starts": "100"},
-    ),
-    Workload(
-        title="stepping CartPole-v1, 8 lanes per seed",
-        algorithm="random",
-        family="gymnasium",
-        task="CartPole-v1",
-        unit="steps",
-        seeds=10,
-        lanes=8,
-        steps=4000,
-        config={"lanes": "8"},
-    ),
-    Workload(
-        title="stepping HalfCheetah-v5, 8 lanes per seed",
-        algorithm="random",
-        family="mujoco",
-        task="HalfCheetah-v5",
-        unit="steps",
-        seeds=5,
-        lanes=8,
-        steps=1000,
-        config={"lanes": "8"},
     ),
 )
 

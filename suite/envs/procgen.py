@@ -228,7 +228,7 @@ def _time_limit_place(state: bytes) -> int:
 
 
 def _open(task: Task, lanes: int, levels: tuple[int, int], seed: int, threads: int = 0) -> Any:
-    with _known_remarks_silenced():
+    with known_remarks_silenced():
         from procgen import ProcgenGym3Env
     game, difficulty = task.name.split("-")
     return ProcgenGym3Env(
@@ -243,7 +243,7 @@ def _open(task: Task, lanes: int, levels: tuple[int, int], seed: int, threads: i
 
 
 @contextmanager
-def _known_remarks_silenced() -> Iterator[None]:
+def known_remarks_silenced() -> Iterator[None]:
     """Silence what importing procgen brings along.
 
     Gym, which procgen registers itself with, advises on standard error to move to Gymnasium; and
