@@ -55,6 +55,13 @@ def _loop(name: str, count: int) -> Step:
     return step
 
 
+def _mujoco(name: str, count: int) -> Step:
+    from suite.envs.mujoco import deprecations_silenced
+
+    with deprecations_silenced():
+        return _loop(name, count)
+
+
 def _nle(name: str, count: int) -> Step:
     import nle.env  # noqa: F401, registers the tasks
 
@@ -127,7 +134,7 @@ def _procgen(name: str, count: int) -> Step:
 
 
 PACKAGES: Mapping[str, tuple[str, Callable[[str, int], Step]]] = {
-    "mujoco/HalfCheetah-v5": ("gymnasium", _loop),
+    "mujoco/HalfCheetah-v5": ("gymnasium", _mujoco),
     "dmcontrol/cheetah-run": ("dm_control", _dm_control),
     "minigrid/MiniGrid-DoorKey-5x5-v0": ("minigrid", _minigrid),
     "nethack/NetHackScore-v0": ("nle", _nle),
