@@ -183,3 +183,44 @@ def test_the_script_sorts_numbers_and_texts_and_filters():
         "protocol": [True, True, False],
         "count": "1 rows",
     }
+
+
+BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "chrome"))), None)
+VISIT = """<script>
+const found = {};
+const names = () => [...tables[0].querySelectorAll("tbody tr")]
+  .filter((row) => !row.hidden).map((row) => row.children[3].textContent);
+const press = (column) => tables[0].querySelectorAll("th button")[column].click();
+press(3); found.up = names();
+press(3); found.down = names();
+search.value = "sac"; search.dispatchEvent(new Event("input")); found.search = names();
+const row = document.querySelector("tr[data-curves]:not([hidden])");
+row.dispatchEvent(new MouseEvent("mouseover", { bubbles: true }));
+found.curves = curves.hidden ? 0 : curves.querySelectorAll("polyline").length;
+row.closest("table").dispatchEvent(new MouseEvent("mouseleave"));
+found.gone = curves.hidden;
+document.body.dataset.found = JSON.stringify(found);
+</script>"""
+
+
+@pytest.mark.skipif(BROWSER is None, reason="there is no browser to open the page with")
+def test_a_browser_sorts_filters_and_shows_curves(records: list[Record], tmp_path: Path):
+    text = re.sub(r"<meta http-equiv[^>]*>", "", text_of(records))  # it forbids foreign scripts
+    page = tmp_path / "leaderboard.html"
+    page.write_text(text + VISIT)
+    options = ("--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path}")
+    done = subprocess.run(
+        [str(BROWSER), *options, "--disable-background-networking", "--dump-dom", page.as_uri()],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    (body,) = Page(done.stdout).of("body")
+    found = json.loads(body["data-found"] or "")
+    assert found["up"] == sorted(found["up"])
+    assert found["down"] == found["up"][::-1]
+    assert set(found["up"]) == {"ppo", "sac"}
+    assert set(found["search"]) == {"sac"}
+    assert found["curves"] == 6
+    assert found["gone"]
