@@ -84,6 +84,15 @@ def test_boards_show_rank_estimates_and_failures(records: list[Record]):
     assert re.fullmatch(r"-?\d\.\d\d \[-?\d\.\d\d, -?\d\.\d\d\]", sac[4])
 
 
+def test_stale_records_are_marked_in_both_tables(records: list[Record]):
+    present = {"ppo": records[0].source_hash, "sac": "0" * 64}
+    (text,) = html_page([Context("quick", tuple(records), source_hashes=present)]).values()
+    for row in Page(text.decode()).rows:
+        if len(row) == 12 and row[3] in present:
+            told = [cell for cell in row if cell.endswith("stale")]
+            assert len(told) == (row[3] == "sac")
+
+
 def test_the_page_loads_nothing(records: list[Record]):
     text = text_of(records)
     page = Page(text)

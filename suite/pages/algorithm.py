@@ -109,7 +109,7 @@ def _task_table(draft: Draft, entries: dict[str, Entry]) -> str:
                 runs_by_tasks([entry]).split(" x ")[0],
                 *draft.costs([entry]),
                 escape(method),
-                draft.status(claim(entry.raw.size, 1).label, [entry]),
+                draft.context.status(claim(entry.raw.size, 1).label, [entry]),
             ]
         )
     header = ["task", "mean return", "normalised", "worst run", "runs", "agent steps"]

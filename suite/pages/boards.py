@@ -217,7 +217,7 @@ def _board_table(draft: Draft, rows: Sequence[Row]) -> str:
                 runs_by_tasks(entries),
                 *draft.costs(entries),
                 fit_text(entries),
-                draft.status(row.claim.label, entries),
+                draft.context.status(row.claim.label, entries),
             ]
         )
     return table(header, lines, text_columns=2)

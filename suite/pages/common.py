@@ -152,6 +152,11 @@ class Context:
         present = self.source_hashes.get(record.algorithm)
         return present is not None and present != record.source_hash
 
+    def status(self, label: str, entries: Iterable[Entry]) -> str:
+        """What may be claimed of a row, and whether its records are stale."""
+        stale = any(self.is_stale(entry.record) for entry in entries)
+        return f"{label}, stale" if stale else label
+
 
 class Hardware:
     """Short labels for the hardware classes of a page; times compare within a class only."""
@@ -213,11 +218,6 @@ class Draft:
         seconds = statistics.median(row.wall_seconds for _, row in last)
         labels = sorted({self.hardware.label(run) for run, _ in last}, key=_label_order)
         return [steps, f"{duration(seconds)} ({', '.join(labels)})"]
-
-    def status(self, label: str, entries: Iterable[Entry]) -> str:
-        """What may be claimed of a row, and whether its records are stale."""
-        stale = any(self.context.is_stale(entry.record) for entry in entries)
-        return f"{label}, stale" if stale else label
 
     def finish(self, blocks: Iterable[str]) -> Files:
         """Put the page together; returns it with its figures."""

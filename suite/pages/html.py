@@ -169,7 +169,8 @@ def _board_rows(context: Context) -> list[str]:
 
 def _board_cells(context: Context, family: str, row: Row) -> list[Cell]:
     worst = DASH if row.worst is None else f"{number(row.worst[1], 2)} ({row.worst[0]})"
-    status = row.claim.label if not row.missing else f"lacks {len(row.missing)} tasks"
+    entries = list(row.entries.values())
+    claim = row.claim.label if not row.missing else f"lacks {len(row.missing)} tasks"
     iqm = interval_text(row.iqm)
     if row.bounds:
         iqm = "[{}, {}]".format(*(number(end, 2) for end in row.bounds["iqm"]))
@@ -185,8 +186,8 @@ def _board_cells(context: Context, family: str, row: Row) -> list[Cell]:
         _amount(DASH if row.median is None else number(row.median, 2), row.median),
         _amount(better, row.improvement.value if row.improvement else None),
         _amount(worst, row.worst[1] if row.worst else None),
-        _word(runs_by_tasks(list(row.entries.values()))),
-        _word(status),
+        _word(runs_by_tasks(entries)),
+        _word(context.status(claim, entries)),
     ]
 
 
@@ -201,16 +202,17 @@ def _cell_rows(context: Context) -> list[str]:
             decimals = common_decimals(entries)
             for entry in entries:
                 family, more = task.split("/", 1)[0], _curve_data(context, entry.record)
-                rows.append(_row(context.name, family, _task_cells(entry, decimals), more))
+                rows.append(_row(context.name, family, _task_cells(context, entry, decimals), more))
     return rows
 
 
-def _task_cells(entry: Entry, decimals: int) -> list[Cell]:
+def _task_cells(context: Context, entry: Entry, decimals: int) -> list[Cell]:
     record, mean, normalised = entry.record, entry.mean(), entry.mean_normalised()
     family, name = record.task.split("/", 1)
     path = f"results/{record_path(record)}"
     failed = sum(status != "ok" for status in entry.scores.statuses)
     link = f'<a href="../{escape(quote(path))}">record</a>'
+    method = f"{record.fit} ({record.adapter})" if record.adapter else record.fit
     command = f"<code>make reproduce RECORD={escape(path)}</code>"
     return [
         _word(record.folder),
@@ -222,7 +224,7 @@ def _task_cells(entry: Entry, decimals: int) -> list[Cell]:
         _amount(seeds_text(entry), len(record.runs)),
         _amount(str(failed), failed),
         _amount(short_count(record.budget), record.budget),
-        _word(f"{record.fit} ({record.adapter})" if record.adapter else record.fit),
+        _word(context.status(method, [entry])),
         (link, path),
         (command, path),
     ]

@@ -129,7 +129,7 @@ def _algorithm_table(draft: Draft, entries: Mapping[str, Entry]) -> str:
                 *draft.costs([entry]),
                 escape(record.evaluation),
                 escape(method),
-                draft.status(claim(entry.raw.size, 1).label, [entry]),
+                draft.context.status(claim(entry.raw.size, 1).label, [entry]),
             ]
         )
     return table(header, rows, text_columns=2)
