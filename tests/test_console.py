@@ -99,7 +99,8 @@ def test_cell_that_was_complete_says_that_nothing_was_run():
 
 def test_a_terminal_gets_bars_that_vanish_at_the_end():
     stream = io.StringIO()
-    console = Console(file=stream, force_terminal=True, width=150)
+    terminal = {"TERM": "xterm"}  # whatever the tests themselves run in
+    console = Console(file=stream, force_terminal=True, width=150, _environ=terminal)
     with make_display(console, 1) as display:
         display.tell(Started(CELL, (0,)))
         display.tell(Advanced(CELL, (0,), progress(500, 3.0)))
