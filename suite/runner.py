@@ -135,7 +135,7 @@ class Runner:
         self.segment = 0
         self.evaluations = 0
         self.started = _now()
-        self.wall = self.cpu = 0.0
+        self.wall = self.cpu = self.memory = 0.0
         self._last_report = 0.0
 
         code_state()  # now, not at the end: the checkout may move on while this process runs
@@ -228,6 +228,8 @@ class Runner:
             step = self.due[self.evaluations]
             for name, rows in self.agent.parameters().items():
                 self._check(f"{name} parameters", rows.cpu().numpy())
+            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+            self.memory = max(self.memory, round(peak, 1))  # of all processes of a resumed run
             played = {split: self._evaluate(index) for index, split in enumerate(self.task.splits)}
             for row, seed in enumerate(self.seeds):
                 if seed.status == "ok":
@@ -268,7 +270,7 @@ class Runner:
                 updates=self.agent.updates,
                 wall_seconds=round(self.wall, 3),
                 cpu_seconds=round(self.cpu, 3),
-                peak_memory_mb=round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
+                peak_memory_mb=self.memory,
             )
         )
 
@@ -294,7 +296,7 @@ class Runner:
         if state is None or state["fingerprint"] != self.work.fingerprint():
             return
         self.agent.load_state_dict(state["agent"])
-        for name in ("step", "segment", "evaluations", "started", "wall", "cpu"):
+        for name in ("step", "segment", "evaluations", "started", "wall", "cpu", "memory"):
             setattr(self, name, state[name])
         for seed, saved in zip(self.seeds, state["seeds"], strict=True):
             seed.status, seed.reason, seed.score = saved["status"], saved["reason"], saved["score"]
@@ -305,7 +307,7 @@ class Runner:
         if self.work.folder is None:
             return
         state = {name: getattr(self, name) for name in ("step", "segment", "evaluations")}
-        state |= {"started": self.started, "wall": self.wall, "cpu": self.cpu}
+        state |= {name: getattr(self, name) for name in ("started", "wall", "cpu", "memory")}
         state |= {"fingerprint": self.work.fingerprint(), "agent": self.agent.state_dict()}
         state["seeds"] = [
             asdict(seed) | {"episodes": [tuple(row) for row in seed.episodes]}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import astuple, dataclass, field, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -674,3 +675,21 @@ def test_every_algorithm_resumes_to_the_same_bytes(
         with pytest.raises(KeyboardInterrupt):
             run(work)
     assert facts(run(work)) == facts(whole)
+
+
+def test_the_peak_of_memory_outlives_the_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A resumed run may need less than the process before it; the ledger must not shrink."""
+    work = make_work("random", "gymnasium/CartPole-v1", steps=160, segments=2, evaluations=4)
+    work = replace(work, folder=tmp_path)
+    usage = SimpleNamespace(ru_maxrss=500 * 1024)
+    monkeypatch.setattr(runner.resource, "getrusage", lambda who: usage)
+    first = runner.Runner(work, lambda progress: None)
+    first.train()  # saves at the end of its last segment
+    second = runner.Runner(work, lambda progress: None)
+    second.resume()
+    usage.ru_maxrss = 300 * 1024
+    second.due = (*second.due, second.step)
+    second._evaluate_if_due()
+    assert [row.peak_memory_mb for row in second.outcome().runs[0].ledger] == [500.0] * 6
