@@ -9,8 +9,9 @@ expectations are exact (Christodoulou 2019, https://arxiv.org/abs/1910.07207); t
 differ in ``_expectation`` and ``_value_of`` alone. On several dimensions a joint value is the mean
 of per-dimension values (Seyde et al. 2022).
 
-Differences from the paper: none in the update; images, grids and texts are encoded by a network
-that the critic alone trains (Yarats et al. 2021). Cost: per update, seven passes forward and three
+Differences from the paper: none on vectors; images, grids and texts are encoded by a network that
+the critic alone trains (Yarats et al. 2021), and the actor learns from the features that the critic
+had before its step. Cost: per update, seven passes forward and three
 backward through networks of the critic's size.
 """
 
