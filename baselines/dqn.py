@@ -154,25 +154,13 @@ class DQN:
         return carry, self.actions.to_environment(choice), {"choice": choice}
 
     def observe(self, transition: Transition) -> Metrics | None:
-        before = self.replay.added
-        self.replay.add(
-            {
-                "choice": transition.extras["choice"],
-                "reward": transition.reward,
-                "terminated": transition.terminated,
-            },
-            transition.obs,
-            transition.next_obs,
-            transition.terminated | transition.truncated,
-        )
-        if self.replay.added < self.config.learning_starts:
-            return None
+        self.replay.observe(transition, choice=transition.extras["choice"])
         metrics = None
-        period = self.config.update_period
-        for _ in range(self.replay.added // period - before // period):
-            metrics = self._update(*self.replay.sample(self.config.batch_size))
-            if self.updates % self.config.target_period == 0:
-                self.target_parameters.copy_from(self.online_parameters, self.config.target_rate)
+        config = self.config
+        for _ in range(self.replay.updates_due(config.learning_starts, config.update_period)):
+            metrics = self._update(*self.replay.sample(config.batch_size))
+            if self.updates % config.target_period == 0:
+                self.target_parameters.copy_from(self.online_parameters, config.target_rate)
         return metrics
 
     def _update(self, batch: dict[str, Tensor], obs: Observation, next_obs: Observation) -> Metrics:

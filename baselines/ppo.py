@@ -164,7 +164,7 @@ class PPO:
         shape = rollout.reward.shape  # [S, T, E]
         reward = rollout.reward
         if self.config.normalise_rewards:
-            self.reward_scale.update(reward, rollout.terminated | rollout.truncated)
+            self.reward_scale.update(reward, rollout.ended)
             reward = self.reward_scale(reward)
         features = self.encoder(rollout.obs)  # [S, T * E, F]
         value = self.critic(features).view(shape)

@@ -160,22 +160,10 @@ class SAC:
         return carry, self.actions.to_environment(action), {"action": action}
 
     def observe(self, transition: Transition) -> Metrics | None:
-        before = self.replay.added
-        self.replay.add(
-            {
-                "action": transition.extras["action"],
-                "reward": transition.reward,
-                "terminated": transition.terminated,
-            },
-            transition.obs,
-            transition.next_obs,
-            transition.terminated | transition.truncated,
-        )
-        if self.replay.added < self.config.learning_starts:
-            return None
+        self.replay.observe(transition, action=transition.extras["action"])
         metrics = None
-        period, size = self.config.update_period, self.config.batch_size
-        for _ in range(self.replay.added // period - before // period):
+        config, size = self.config, self.config.batch_size
+        for _ in range(self.replay.updates_due(config.learning_starts, config.update_period)):
             noise = self._noise("update", 2 * size)
             metrics = self._update(*self.replay.sample(size), noise[:, :size], noise[:, size:])
         return metrics

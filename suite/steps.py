@@ -60,3 +60,8 @@ class Transition(NamedTuple):
     """``[S, E]`` bool; never true together with ``terminated``."""
     extras: dict[str, Tensor]
     """``[S, E, ...]`` what ``act`` returned beside the action."""
+
+    @property
+    def ended(self) -> Tensor:
+        """``[S, E]`` bool: what follows belongs to another episode."""
+        return self.terminated | self.truncated

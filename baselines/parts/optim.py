@@ -115,7 +115,10 @@ class Adam:
 
     def step(self, loss: Tensor) -> None:
         """Descend one step on every seed's loss ``[S]``."""
-        gradient = self.parameters.gradient(loss)
+        self.apply(self.parameters.gradient(loss))
+
+    def apply(self, gradient: Tensor) -> None:
+        """Descend one step along every seed's gradient ``[S, P]``, clipped first."""
         if self.max_norm is not None:
             norm = gradient.norm(dim=1, keepdim=True)
             gradient = gradient * (self.max_norm / (norm + 1e-6)).clamp_(max=1.0)

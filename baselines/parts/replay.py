@@ -17,7 +17,7 @@ from torch import Tensor
 
 from baselines.parts.rollout import take
 from suite.spaces import Space
-from suite.steps import Observation
+from suite.steps import Observation, Transition
 from suite.streams import Streams
 
 Leaves = dict[str, Tensor]
@@ -93,6 +93,28 @@ class Replay:
         if self._frames:
             self._frames.add(start, obs, next_obs, ended)
         self.added += lanes
+
+    def observe(self, transition: Transition, **items: Tensor) -> None:
+        """Store a step with its reward, with ``terminated``, and with what else is named.
+
+        Args:
+            transition: leaves ``[S, E, ...]``.
+            items: leaves ``[S, E, ...]``, usually the action as the algorithm sees it.
+        """
+        items |= {"reward": transition.reward, "terminated": transition.terminated}
+        self.add(items, transition.obs, transition.next_obs, transition.ended)
+
+    def updates_due(self, learning_starts: int, update_period: int) -> int:
+        """Updates that the latest step calls for, whatever the number of lanes.
+
+        Args:
+            learning_starts: transitions per seed before the first update.
+            update_period: transitions per update.
+        """
+        if self.added < learning_starts:
+            return 0
+        before = self.added - self._lanes
+        return self.added // update_period - before // update_period
 
     def sample(self, batch_size: int) -> tuple[Leaves, Observation, Observation]:
         """Items, observations and next observations ``[S, B, ...]``, drawn with replacement.
