@@ -120,7 +120,7 @@ class Adam:
     def apply(self, gradient: Tensor) -> None:
         """Descend one step along every seed's gradient ``[S, P]``, clipped first."""
         if self.max_norm is not None:
-            norm = gradient.norm(dim=1, keepdim=True)
+            norm = torch.linalg.vector_norm(gradient, dim=1, keepdim=True)
             gradient = gradient * (self.max_norm / (norm + 1e-6)).clamp_(max=1.0)
         self.updates += 1
         self._count.fill_(self.updates)
