@@ -27,9 +27,10 @@ from torch import Tensor, nn
 
 from baselines.agent import Algorithm, Metrics, Setting
 from baselines.parts.actions import Continuous, Factored
+from baselines.parts.critics import TwinCritic, action_noise, random_action
 from baselines.parts.heads import Categorical, SquashedNormal
 from baselines.parts.layers import MLP
-from baselines.parts.networks import Encoder, EncoderOptions, ImageNetwork
+from baselines.parts.networks import EncoderOptions, ImageNetwork
 from baselines.parts.optim import Adam, ParameterMatrix, per_seed_mean
 from baselines.parts.replay import Replay
 from baselines.parts.state import Parts
@@ -79,21 +80,6 @@ LOG_STD_RANGE = (-5.0, 2.0)
 """The policy's log standard deviation is kept here by a tanh."""
 
 
-class TwinCritic(nn.Module):
-    """Two value networks on one encoder."""
-
-    def __init__(self, setting: Setting, config: Config, extra_inputs: int, outputs: int) -> None:
-        super().__init__()
-        options = EncoderOptions(config.image_network, config.features, config.vectors)
-        self.encoder = Encoder(setting.streams, setting.spaces.observation, options)
-        inputs = self.encoder.outputs + extra_inputs
-        self.first = MLP(setting.streams, inputs, config.hidden, outputs)
-        self.second = MLP(setting.streams, inputs, config.hidden, outputs)
-
-    def forward(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
-        return self.first(inputs), self.second(inputs)
-
-
 class SAC:
     """Acts by a maximum-entropy policy and learns from replayed transitions."""
 
@@ -114,7 +100,10 @@ class SAC:
             target_entropy = config.discrete_entropy_share * sum(map(math.log, sizes))
         self.target_entropy = target_entropy
 
-        self.critic = TwinCritic(setting, config, extra_inputs, values)
+        options = EncoderOptions(config.image_network, config.features, config.vectors)
+        self.critic = TwinCritic(
+            self.streams, setting.spaces.observation, options, config.hidden, extra_inputs, values
+        )
         self.target = copy.deepcopy(self.critic)
         features = self.critic.encoder.outputs
         self.actor = MLP(setting.streams, features, config.hidden, policy_outputs)
@@ -149,12 +138,12 @@ class SAC:
         self, carry: Carry, obs: Observation, first: Tensor, explore: bool
     ) -> tuple[Carry, Tensor, dict[str, Tensor]]:
         if explore and self.replay.added < self.config.learning_starts:
-            uniform = self.streams.uniform("exploration", first.shape[1], self.actions.dims)
-            action = self._random(uniform)
+            action = random_action(self.actions, self.streams, first.shape[1])
         else:
             policy = self._policy(self.critic.encoder(obs))
             if explore:
-                action = policy.sample(self._noise("exploration", first.shape[1]))
+                noise = action_noise(self.actions, self.streams, "exploration", first.shape[1])
+                action = policy.sample(noise)
             else:
                 action = policy.mode()
         return carry, self.actions.to_environment(action), {"action": action}
@@ -164,7 +153,7 @@ class SAC:
         metrics = None
         config, size = self.config, self.config.batch_size
         for _ in range(self.replay.updates_due(config.learning_starts, config.update_period)):
-            noise = self._noise("update", 2 * size)
+            noise = action_noise(self.actions, self.streams, "update", 2 * size)
             metrics = self._update(*self.replay.sample(size), noise[:, :size], noise[:, size:])
         return metrics
 
@@ -240,17 +229,6 @@ class SAC:
         shape = (self.actions.dims, self.actions.bins)
         first, second = (values.unflatten(-1, shape) for values in self.critic(features))
         return self.actions.pick(first, action), self.actions.pick(second, action)
-
-    def _noise(self, role: str, batch: int) -> Tensor:
-        """What a sample needs: normal ``[S, B, D]``, or Gumbel ``[S, B, D, K]``."""
-        if isinstance(self.actions, Continuous):
-            return self.streams.normal(role, batch, self.actions.dims)
-        return self.streams.gumbel(role, batch, self.actions.dims, self.actions.bins)
-
-    def _random(self, uniform: Tensor) -> Tensor:
-        if isinstance(self.actions, Continuous):
-            return 2 * uniform - 1
-        return self.actions.random(uniform)
 
     @property
     def updates(self) -> int:
