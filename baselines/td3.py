@@ -4,12 +4,14 @@ Fujimoto, van Hoof and Meger 2018, "Addressing Function Approximation Error in A
 Methods", https://arxiv.org/abs/1802.09477.
 
 Actions: native on a Box (tanh of the actor's output, Gaussian exploration). On Discrete and
-MultiDiscrete the action is one one-hot vector per dimension, sampled by Gumbel noise on the actor's
+MultiDiscrete an action is one one-hot vector per dimension, sampled by Gumbel noise on the actor's
 logits; gradients pass as if it were the softmax (straight-through Gumbel-softmax: Jang et al. 2017,
-https://arxiv.org/abs/1611.01144; Maddison et al. 2017; in an actor-critic: Lowe et al. 2017). The
-critics judge the joint action, smoothing is the target's own Gumbel noise, and evaluation takes the
-largest logit. What is lost there: the actor is no longer deterministic, and its gradient is biased.
-The two kinds differ in the short methods from ``_greedy`` to ``_as_input`` alone.
+https://arxiv.org/abs/1611.01144; Maddison et al. 2017), and large logits are penalised (MADDPG:
+Lowe et al. 2017). Smoothing is the target's own Gumbel noise; evaluation takes the largest logits.
+The critics are linear in the one-hot vectors, the mean over dimensions (Seyde et al. 2022): the
+slope of any other network at a one-hot vector need not tell which choice is better, and actors went
+astray. What is lost: the actor is no longer deterministic, and a dimension's value does not depend
+on the others. The two kinds differ in the short methods from ``_greedy`` to ``_value`` alone.
 
 Differences from the paper: none on vectors, but hidden layers and batches are those of the authors'
 later code; images, grids and texts are encoded by a network that the critics alone train (Yarats et
@@ -72,6 +74,9 @@ class Config:
     """Largest size of that noise."""
     gumbel_temperature: float = 1.0
     """Of the softmax whose gradient a one-hot action takes."""
+    logit_penalty: float = 0.01
+    """Weight of the mean squared logit in the actor's loss, for choices only (MADDPG's code has
+    1e-3). A certain policy has no gradient: without this it stays with its first mistake."""
     hidden: tuple[int, ...] = (256, 256)
     """Hidden layers of the actor and of each critic."""
     vectors: Literal["none", "symlog"] = "none"
@@ -91,16 +96,17 @@ class TD3:
         self.actions: Continuous | Factored
         if isinstance(setting.spaces.action, Box):
             self.actions = Continuous(setting.spaces.action, setting.device)
-            inputs = self.actions.dims
+            extra_inputs, values, outputs = self.actions.dims, 1, self.actions.dims
         else:
             self.actions = Factored(setting.spaces.action, bins=0, device=setting.device)
-            inputs = self.actions.dims * self.actions.bins
+            extra_inputs, values = 0, self.actions.dims * self.actions.bins
+            outputs = values
 
         options = EncoderOptions(config.image_network, config.features, config.vectors)
         self.critic = TwinCritic(
-            self.streams, setting.spaces.observation, options, config.hidden, inputs, outputs=1
+            self.streams, setting.spaces.observation, options, config.hidden, extra_inputs, values
         )
-        self.actor = MLP(self.streams, self.critic.encoder.outputs, config.hidden, inputs)
+        self.actor = MLP(self.streams, self.critic.encoder.outputs, config.hidden, outputs)
         self.target_critic = copy.deepcopy(self.critic)
         self.target_actor = copy.deepcopy(self.actor)
         self.critic_parameters = ParameterMatrix(self.critic)
@@ -159,23 +165,29 @@ class TD3:
         with torch.no_grad():
             next_features = self.target_critic.encoder(next_obs)
             next_action = self._smoothed(self.target_actor(next_features), noise)
-            next_inputs = torch.cat([next_features, next_action], dim=-1)
-            next_value = torch.minimum(*self.target_critic(next_inputs)).squeeze(-1)  # [S, B]
+            next_value = torch.minimum(
+                self._value(self.target_critic.first, next_features, next_action),
+                self._value(self.target_critic.second, next_features, next_action),
+            )
             discount = self.config.discount * (~batch["terminated"])
             target = batch["reward"] + discount * next_value
         features = self.critic.encoder(obs)
-        inputs = torch.cat([features, self._as_input(batch["action"]).to(features.dtype)], dim=-1)
-        first, second = (values.squeeze(-1) for values in self.critic(inputs))
+        action = self._as_vector(batch["action"])
+        first = self._value(self.critic.first, features, action)
+        second = self._value(self.critic.second, features, action)
         loss = per_seed_mean((first - target) ** 2) + per_seed_mean((second - target) ** 2)
         self.critic_optimiser.step(loss)
         metrics = {"critic_loss": loss.detach(), "value": per_seed_mean(first.detach())}
         return metrics, features.detach()
 
     def _update_actor_and_targets(self, features: Tensor, noise: Tensor) -> Metrics:
+        outputs = self.actor(features)
         with self.critic_parameters.frozen():
-            action = self._differentiable(self.actor(features), noise)
-            value = self.critic.first(torch.cat([features, action], dim=-1))
+            action = self._differentiable(outputs, noise)
+            value = self._value(self.critic.first, features, action)
         loss = -per_seed_mean(value)
+        if isinstance(self.actions, Factored):
+            loss = loss + self.config.logit_penalty * per_seed_mean(outputs**2)
         self.actor_optimiser.step(loss)
         rate = self.config.target_rate
         self.target_critic_parameters.copy_from(self.critic_parameters, rate)
@@ -195,25 +207,31 @@ class TD3:
         return (self._logits(outputs) + noise).argmax(dim=-1)
 
     def _differentiable(self, outputs: Tensor, noise: Tensor) -> Tensor:
-        """What the critics are asked about when the actor learns, ``[S, B, inputs]``."""
+        """What the critics judge when the actor learns."""
         if isinstance(self.actions, Continuous):
             return torch.tanh(outputs)  # noise is for choices alone
         logits = self._logits(outputs) + noise
-        return straight_through(logits, self.config.gumbel_temperature).flatten(2)
+        return straight_through(logits, self.config.gumbel_temperature)
 
     def _smoothed(self, outputs: Tensor, noise: Tensor) -> Tensor:
-        """... and about the target's next action."""
+        """... and where the next state is valued."""
         if isinstance(self.actions, Continuous):
             limit = self.config.smoothing_clip
             noise = (self.config.smoothing_noise * noise).clamp(-limit, limit)
             return (torch.tanh(outputs) + noise).clamp(-1, 1)
-        return self._as_input(self._exploring(outputs, noise)).to(outputs.dtype)
+        return self._as_vector(self._exploring(outputs, noise))
 
-    def _as_input(self, action: Tensor) -> Tensor:
-        """An action ``[S, B, D]`` as the critics read it, ``[S, B, inputs]``."""
+    def _as_vector(self, action: Tensor) -> Tensor:
+        """An action as the critics judge it: ``[S, B, D]``, or one-hot ``[S, B, D, K]``."""
         if isinstance(self.actions, Continuous):
             return action
-        return F.one_hot(action, self.actions.bins).flatten(2)
+        return F.one_hot(action, self.actions.bins).to(torch.get_default_dtype())
+
+    def _value(self, network: MLP, features: Tensor, action: Tensor) -> Tensor:
+        """Values ``[S, B]`` by one of the critics; linear in one-hot vectors."""
+        if isinstance(self.actions, Continuous):
+            return network(torch.cat([features, action], dim=-1)).squeeze(-1)
+        return (network(features).view(action.shape) * action).sum(dim=-1).mean(dim=-1)
 
     def _logits(self, outputs: Tensor) -> Tensor:
         """``[S, B, D, K]``, -inf where no bin exists."""

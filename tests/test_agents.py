@@ -159,8 +159,9 @@ DISCOUNT = 0.8
 
 def td3_value(agent: Any, obs: dict[str, Tensor]) -> Tensor:
     features = agent.critic.encoder(obs)
-    action = agent._as_input(agent._greedy(agent.actor(features))).to(features.dtype)
-    return agent.critic.first(torch.cat([features, action], dim=-1)).squeeze(-1)
+    action = agent._as_vector(agent._greedy(agent.actor(features)))
+    value: Tensor = agent._value(agent.critic.first, features, action)
+    return value
 
 
 VALUES: dict[str, tuple[dict[str, Any], Callable[[Any, Any], Tensor]]] = {

@@ -178,26 +178,41 @@ def test_bins_that_do_not_exist_are_never_chosen(starts: int) -> None:
     outputs = agent.actor(agent.critic.encoder(obs))
     noise = agent.streams.gumbel("test", lanes, 2, 4)
     for asked in (agent._smoothed(outputs, noise), agent._differentiable(outputs, noise)):
-        assert asked.shape == (1, lanes, 8)
-        assert (asked[..., 2:4] == 0).all()
-        assert (asked.sum(dim=-1) == 2).all()
+        assert asked.shape == (1, lanes, 2, 4)
+        assert (asked[..., 0, 2:] == 0).all()
+        assert (asked.sum(dim=-1) == 1).all()
 
 
 def test_the_target_of_a_choice_by_literal_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
     agent = td3_agent(MultiDiscrete((2, 3)), discount=0.5)
     set_weights(agent.target_actor, [[0.0] * 6, [1.0, 0.0, 99.0, 0.0, 0.0, 2.0]])
-    # what an action adds to a value: 10 and 20 are the first dimension's, 99 stands for no bin
-    rows = [0.0, 1.0, 10.0, 20.0, 99.0, 100.0, 200.0, 300.0]
-    set_weights(agent.target_critic.first, [[row] for row in rows])
-    set_weights(agent.target_critic.second, [[row + 1] for row in rows])
+    # the second dimension has three bins, the first only two: 99 stands where there is none
+    set_weights(agent.target_critic.first, [[0.0] * 6, [10.0, 20.0, 99.0, 100.0, 200.0, 300.0]])
+    set_weights(agent.target_critic.second, [[0.0] * 6, [11.0, 21.0, 99.0, 101.0, 201.0, 301.0]])
     for critic in (agent.critic.first, agent.critic.second):
-        set_weights(critic, [[0.0], [0.0], [1.0], [2.0], [99.0], [3.0], [4.0], [5.0]])
+        set_weights(critic, [[1.0, 2.0, 99.0, 3.0, 4.0, 5.0], [0.0] * 6])
     # noise lifts the second bin of the first dimension above the first; the second keeps its third
     stub_noise(agent, monkeypatch, gumbel=[[0.0, 1.5, 0.0], [0.0, 1.5, 0.0]])
     metrics = agent.observe(step_from_0_to_1(torch.tensor([[[0, 1]]])))
-    target = 1 + 0.5 * (1 + 20 + 300)
-    assert metrics["value"].item() == 1 + 4
-    assert metrics["critic_loss"].item() == pytest.approx(2 * (5 - target) ** 2)
+    target = 1 + 0.5 * (20 + 300) / 2
+    assert metrics["value"].item() == (1 + 4) / 2
+    assert metrics["critic_loss"].item() == pytest.approx(2 * (2.5 - target) ** 2)
+
+
+@pytest.mark.parametrize(
+    ("logit", "moved"), [(0.0, 0.1), (40.0, 39.9)], ids=["undecided", "certain"]
+)
+def test_the_actor_takes_the_better_choice_and_is_pulled_back_from_certainty(
+    logit: float, moved: float
+) -> None:
+    agent = td3_agent(
+        Discrete(2), policy_delay=1, actor_learning_rate=0.1, critic_learning_rate=0.0
+    )
+    set_weights(agent.critic.first, [[0.0, 1.0], [0.0, 0.0]])
+    set_weights(agent.actor, [[-logit, logit], [0.0, 0.0]])
+    agent.observe(step_from_0_to_1(torch.zeros(1, 1, 1, dtype=torch.int64)))
+    ((weight, _),) = agent.actor.layers(agent.actor.packed)
+    assert weight[0, 0].tolist() == pytest.approx([-moved, moved])
 
 
 def test_choices_are_sampled_in_training_and_the_likeliest_in_evaluation() -> None:
