@@ -299,6 +299,7 @@ ALGORITHM = Algorithm(
             "update_period": 4,
             "features": 64,
         },
+        # batch, period and learning rate of CleanRL's sac_atari
         "atari": {
             "lanes": 8,
             "replay_capacity": 100_000,
@@ -306,6 +307,7 @@ ALGORITHM = Algorithm(
             "update_period": 4,
             "actor_learning_rate": 3e-4,
             "critic_learning_rate": 3e-4,
+            "hidden": (),
         },
         "procgen": {
             "lanes": 8,
@@ -315,6 +317,7 @@ ALGORITHM = Algorithm(
             "actor_learning_rate": 3e-4,
             "critic_learning_rate": 3e-4,
             "features": 256,
+            "hidden": (),
         },
         "minigrid": {
             "lanes": 8,
@@ -333,6 +336,7 @@ ALGORITHM = Algorithm(
             "critic_learning_rate": 3e-4,
             "vectors": "symlog",
             "features": 256,
+            "hidden": (),
         },
         "smoke": {
             "learning_starts": 32,
