@@ -270,16 +270,18 @@ _STANDARD = Protocol(
     time_limit=48.0,
 )
 
-# The random policy does not learn, so one of HalfCheetah's two budgets is enough for it.
+# The random policy does not learn, so one of a task's two budgets is enough for it.
 _VALIDATION = Protocol(
     name="validation",
     version=1,
     purpose="Pairs with short published scores: the proof that an implementation is right.",
     budgets=(
         Budget("gymnasium/CartPole-v1", 100_000, ("dqn", "ppo", "random")),
-        Budget("gymnasium/Pendulum-v1", 50_000, ("dqn", "ppo", "random", "sac")),
-        Budget("mujoco/HalfCheetah-v5", 100_000, ("dqn", "random", "sac")),
+        Budget("gymnasium/CartPole-v1", 50_000, ("sac", "td3")),
+        Budget("gymnasium/Pendulum-v1", 50_000, ("dqn", "ppo", "random", "sac", "td3")),
+        Budget("mujoco/HalfCheetah-v5", 100_000, ("dqn", "random", "sac", "td3")),
         Budget("mujoco/HalfCheetah-v5", 300_000, ("ppo",)),
+        Budget("mujoco/InvertedPendulum-v5", 100_000, ("random", "td3")),
         Budget("minigrid/MiniGrid-DoorKey-5x5-v0", 100_000, ("ppo", "random")),
         Budget("dmcontrol/cartpole-swingup", 50_000, ("random", "sac")),
         Budget("dmcontrol/cartpole-swingup-pixels", 25_000, ("random", "sac")),

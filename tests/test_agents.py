@@ -59,6 +59,16 @@ CONFIGS: dict[str, dict[str, Any]] = {
         "initial_temperature": 0.1,
         "discrete_entropy_share": 0.3,
     },
+    "td3": {
+        "lanes": 4,
+        "actor_learning_rate": 5e-3,
+        "critic_learning_rate": 5e-3,
+        "update_period": 4,
+        "target_rate": 0.05,
+        "batch_size": 64,
+        "discount": 0.5,
+        "hidden": (32,),
+    },
 }
 CONFIGS |= {"double_dqn": CONFIGS["dqn"], "dueling_dqn": CONFIGS["dqn"]}
 """Sizes and rates that learn a probe in seconds; other algorithms keep their smoke preset."""
@@ -147,6 +157,14 @@ def test_random_scores_what_uniform_actions_score(task: str) -> None:
 
 DISCOUNT = 0.8
 
+
+def td3_value(agent: Any, obs: dict[str, Tensor]) -> Tensor:
+    features = agent.critic.encoder(obs)
+    action = agent._as_vector(agent._greedy(agent.actor(features)))
+    value: Tensor = agent._value(agent.critic.first, features, action)
+    return value
+
+
 VALUES: dict[str, tuple[dict[str, Any], Callable[[Any, Any], Tensor]]] = {
     "dqn": ({}, lambda agent, obs: agent.online(obs).mean(dim=(-1, -2))),
     "ppo": (
@@ -157,6 +175,7 @@ VALUES: dict[str, tuple[dict[str, Any], Callable[[Any, Any], Tensor]]] = {
         {"initial_temperature": 1e-4, "learn_temperature": False},
         lambda agent, obs: agent.critic(agent.critic.encoder(obs))[0].mean(dim=-1),
     ),
+    "td3": ({}, td3_value),
 }
 VALUES |= {"double_dqn": VALUES["dqn"], "dueling_dqn": VALUES["dqn"]}
 """Changes of the config under which the values are plain returns, and where to read them."""
@@ -362,7 +381,7 @@ UPDATES = [
 
 
 @pytest.mark.parametrize(("lanes", "period", "starts", "updates"), UPDATES)
-@pytest.mark.parametrize("algorithm", ["dqn", "sac"])
+@pytest.mark.parametrize("algorithm", ["dqn", "sac", "td3"])
 def test_updates_keep_pace_with_environment_steps_whatever_the_lanes(
     algorithm: str, lanes: int, period: int, starts: int, updates: list[int]
 ) -> None:

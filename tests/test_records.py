@@ -694,7 +694,7 @@ def test_partial_and_extended_records_pass_the_check(protocol: str, number: int,
         (make_record(steps=60_000), "its budget is 60000, but quick gives it 50000"),
         (make_record(task="gymnasium/Taxi-v3"), "its budget is 10000, but quick gives it None"),
         (
-            make_record("sac", protocol="validation", steps=100_000),
+            make_record("sac", "mujoco/InvertedPendulum-v5", "validation", steps=100_000),
             "its budget is 100000, but validation gives it None",
         ),
         (make_trial(scores=[1.0], seeds=[1]), "its seeds are [1], not the first of quick: [0]"),
