@@ -24,12 +24,17 @@ import torch
 from torch import Tensor
 
 from baselines.agent import Algorithm, Metrics, Setting
-from baselines.parts.heads import make_head
-from baselines.parts.layers import MLP, Activation
-from baselines.parts.networks import Encoder, EncoderOptions, ImageNetwork, VectorScale
+from baselines.parts.actor_critic import (
+    ActorCritic,
+    flat_items,
+    observations,
+    rollout_advantages,
+    scaled_rewards,
+)
+from baselines.parts.layers import Activation
+from baselines.parts.networks import ImageNetwork, VectorScale
 from baselines.parts.normalise import RewardScale
 from baselines.parts.optim import Adam, ParameterMatrix, linear_decay, per_seed_mean
-from baselines.parts.returns import generalised_advantage
 from baselines.parts.rollout import Rollout, take
 from baselines.parts.state import Parts
 from suite.steps import Carry, Observation, Transition
@@ -85,7 +90,6 @@ class PPO:
     def __init__(self, setting: Setting, config: Config) -> None:
         self.config = config
         self.streams = setting.streams
-        seeds, device = setting.num_seeds, setting.device
         size = config.rollout_steps * setting.lanes
         if setting.total_steps < size:
             raise ValueError(
@@ -97,25 +101,21 @@ class PPO:
                 f"minibatch_size {config.minibatch_size} does not divide rollout_steps x lanes"
                 f" = {size}"
             )
-        options = EncoderOptions(config.image_network, config.features, config.vectors)
-        self.encoder = Encoder(self.streams, setting.spaces.observation, options)
-        self.head = make_head(setting.spaces.action, seeds, config.initial_log_std, device)
-        network = (self.streams, self.encoder.outputs, config.hidden)
-        self.actor = MLP(*network, self.head.outputs, config.activation, "orthogonal", 0.01)
-        self.critic = MLP(*network, 1, config.activation, "orthogonal", 1.0)
-        self.networks = ParameterMatrix(self.encoder, self.head, self.actor, self.critic)
+        self.networks = ActorCritic(setting, config)
+        self.parameter_matrix = ParameterMatrix(self.networks)
         self.optimiser = Adam(
-            self.networks, config.learning_rate, config.max_gradient_norm, epsilon=1e-5
+            self.parameter_matrix, config.learning_rate, config.max_gradient_norm, epsilon=1e-5
         )
         self.total_updates = (
             max(1, setting.total_steps // size) * config.epochs * (size // config.minibatch_size)
         )
-        self.reward_scale = RewardScale(seeds, setting.lanes, config.discount, device)
+        self.reward_scale = RewardScale(
+            setting.num_seeds, setting.lanes, config.discount, setting.device
+        )
         self.rollout = Rollout(config.rollout_steps)
         self.parts = Parts(
             networks=self.networks,
             optimiser=self.optimiser,
-            encoder=self.encoder,
             reward_scale=self.reward_scale,
             rollout=self.rollout,
             streams=self.streams,
@@ -124,17 +124,11 @@ class PPO:
     def initial(self, lanes: int) -> Carry:
         return None
 
-    @torch.no_grad()
     def act(
         self, carry: Carry, obs: Observation, first: Tensor, explore: bool
     ) -> tuple[Carry, Tensor, dict[str, Tensor]]:
-        policy = self.head.distribution(self.actor(self.encoder(obs)))
-        if explore:
-            noise = self.head.noise(self.streams, "exploration", first.shape[1])
-            sample = policy.sample(noise)
-        else:
-            sample = policy.mode()
-        return carry, self.head.to_environment(sample), {"sample": sample}
+        action, sample = self.networks.act(obs, first, explore)
+        return carry, action, {"sample": sample}
 
     def observe(self, transition: Transition) -> Metrics | None:
         rollout = self.rollout.add(transition)
@@ -155,36 +149,27 @@ class PPO:
             for leaves in zip(*pieces, strict=True):
                 minibatch = dict(zip(epoch, leaves, strict=True))
                 self.optimiser.step(self._loss(minibatch))
-        self.encoder.update(rollout.obs)
+        self.networks.encoder.update(rollout.obs)
         return self._metrics(minibatch)
 
     @torch.no_grad()
     def _prepare(self, rollout: Transition) -> dict[str, Tensor]:
         """Flatten a rollout into items ``[S, T * E, ...]`` with advantages and returns."""
-        shape = rollout.reward.shape  # [S, T, E]
+        config, networks = self.config, self.networks
         reward = rollout.reward
-        if self.config.normalise_rewards:
-            self.reward_scale.update(reward, rollout.ended)
-            reward = self.reward_scale(reward)
-        features = self.encoder(rollout.obs)  # [S, T * E, F]
-        value = self.critic(features).view(shape)
-        next_value = self.critic(self.encoder(rollout.next_obs)).view(shape)
-        advantage = generalised_advantage(
-            reward.to(value.dtype),
-            value,
-            next_value,
-            rollout.terminated,
-            rollout.truncated,
-            self.config.discount,
-            self.config.trace,
+        if config.normalise_rewards:
+            reward = scaled_rewards(rollout, self.reward_scale)
+        features = networks.encoder(rollout.obs)  # [S, T * E, F]
+        value = networks.value(features)
+        next_value = networks.value(networks.encoder(rollout.next_obs))
+        advantage = rollout_advantages(
+            rollout, reward, value, next_value, config.discount, config.trace
         )
-        sample = rollout.extras["sample"].flatten(1, 2)
-        data = {f"obs.{name}": leaf.flatten(1, 2) for name, leaf in rollout.obs.items()}
-        return data | {
-            "sample": sample,
-            "log_prob": self.head.distribution(self.actor(features)).log_prob(sample),
-            "advantage": advantage.flatten(1),
-            "returns": (advantage + value).flatten(1),
+        items = flat_items(rollout)
+        return items | {
+            "log_prob": networks.distribution(features).log_prob(items["sample"]),
+            "advantage": advantage,
+            "returns": advantage + value,
         }
 
     def _surrogate_terms(self, advantage: Tensor) -> dict[str, Tensor]:
@@ -207,9 +192,7 @@ class PPO:
     def _loss(self, batch: dict[str, Tensor]) -> Tensor:
         """Loss ``[S]`` of a minibatch: surrogate, value error and entropy bonus."""
         config = self.config
-        features = self.encoder(_observations(batch))
-        policy = self.head.distribution(self.actor(features))
-        value = self.critic(features).squeeze(-1)
+        policy, value = self.networks.policy_and_value(observations(batch))
         ratio = (policy.log_prob(batch["sample"]) - batch["log_prob"]).exp()
         surrogate = batch["advantage"] * ratio.clamp(batch["low"], batch["high"])
         error = (value - batch["returns"]).square()
@@ -221,9 +204,7 @@ class PPO:
     @torch.no_grad()
     def _metrics(self, batch: dict[str, Tensor]) -> Metrics:
         """Figures of the improved policy on the last minibatch."""
-        features = self.encoder(_observations(batch))
-        policy = self.head.distribution(self.actor(features))
-        value = self.critic(features).squeeze(-1)
+        policy, value = self.networks.policy_and_value(observations(batch))
         log_ratio = policy.log_prob(batch["sample"]) - batch["log_prob"]
         return {
             "kl": per_seed_mean(log_ratio.exp() - 1 - log_ratio),  # Schulman's k3 estimate
@@ -242,11 +223,7 @@ class PPO:
         self.parts.load_state_dict(state)
 
     def parameters(self) -> dict[str, Tensor]:
-        return {"networks": self.networks.rows()}
-
-
-def _observations(batch: dict[str, Tensor]) -> Observation:
-    return {name[4:]: leaf for name, leaf in batch.items() if name.startswith("obs.")}
+        return {"networks": self.parameter_matrix.rows()}
 
 
 ALGORITHM = Algorithm(

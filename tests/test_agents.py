@@ -150,7 +150,7 @@ VALUES: dict[str, tuple[dict[str, Any], Callable[[Any, Any], Tensor]]] = {
     "dqn": ({}, lambda agent, obs: agent.online(obs).mean(dim=(-1, -2))),
     "ppo": (
         {"normalise_rewards": False},
-        lambda agent, obs: agent.critic(agent.encoder(obs)).squeeze(-1),
+        lambda agent, obs: agent.networks.policy_and_value(obs)[1],
     ),
     "sac": (
         {"initial_temperature": 1e-4, "learn_temperature": False},
@@ -216,8 +216,7 @@ def test_the_ratio_is_1_at_the_first_minibatch_of_every_rollout(
     loss, ratios = agent._loss, []
 
     def record(batch: dict[str, Tensor]) -> Any:
-        features = agent.encoder({"observation": batch["obs.observation"]})
-        policy = agent.head.distribution(agent.actor(features))
+        policy = agent.networks({"observation": batch["obs.observation"]})
         ratios.append((policy.log_prob(batch["sample"]) - batch["log_prob"]).exp().detach())
         return loss(batch)
 

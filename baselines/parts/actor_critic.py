@@ -1,0 +1,148 @@
+"""What on-policy algorithms share: a policy, a value beside it, and rollouts as flat items."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from baselines.agent import Setting
+from baselines.parts.heads import Distribution, make_head
+from baselines.parts.layers import MLP, Activation
+from baselines.parts.networks import Encoder, EncoderOptions, ImageNetwork, VectorScale
+from baselines.parts.normalise import RewardScale
+from baselines.parts.returns import generalised_advantage
+from suite.steps import Observation, Transition
+
+
+class NetworkConfig(Protocol):
+    """The fields of an algorithm's config that shape its networks."""
+
+    @property
+    def hidden(self) -> tuple[int, ...]: ...
+
+    @property
+    def activation(self) -> Activation: ...
+
+    @property
+    def initial_log_std(self) -> float: ...
+
+    @property
+    def vectors(self) -> VectorScale: ...
+
+    @property
+    def image_network(self) -> ImageNetwork: ...
+
+    @property
+    def features(self) -> int: ...
+
+
+class Policy(nn.Module):
+    """An encoder, an MLP and a head: ``{name: [S, ..., *leaf]}`` to a distribution ``[S, B]``.
+
+    Orthogonal initialisation, with a last layer so small that the first policy hardly depends on
+    the observation (Andrychowicz et al. 2021).
+    """
+
+    def __init__(self, setting: Setting, config: NetworkConfig) -> None:
+        super().__init__()
+        self.streams = setting.streams
+        options = EncoderOptions(config.image_network, config.features, config.vectors)
+        self.encoder = Encoder(self.streams, setting.spaces.observation, options)
+        self.head = make_head(
+            setting.spaces.action, setting.num_seeds, config.initial_log_std, setting.device
+        )
+        self.actor = _mlp(setting, config, self.encoder.outputs, self.head.outputs, gain=0.01)
+
+    def distribution(self, features: Tensor) -> Distribution:
+        """The policy where the encoder saw ``features [S, B, F]``."""
+        return self.head.distribution(self.actor(features))
+
+    def forward(self, obs: Observation) -> Distribution:
+        return self.distribution(self.encoder(obs))
+
+    @torch.no_grad()
+    def act(self, obs: Observation, first: Tensor, explore: bool) -> tuple[Tensor, Tensor]:
+        """Choose for lanes ``[S, E]``: a sample in training, the mode in evaluation.
+
+        Returns:
+            Actions ``[S, E, ...]`` in the environment's units and the samples ``[S, E, D]`` in the
+            head's, to be stored with the transition.
+        """
+        policy = self(obs)
+        if explore:
+            sample = policy.sample(self.head.noise(self.streams, "exploration", first.shape[1]))
+        else:
+            sample = policy.mode()
+        return self.head.to_environment(sample), sample
+
+
+class ActorCritic(Policy):
+    """A policy and a value on one encoder; the two share no further layers."""
+
+    def __init__(self, setting: Setting, config: NetworkConfig) -> None:
+        super().__init__(setting, config)
+        self.critic = _mlp(setting, config, self.encoder.outputs, 1, gain=1.0)
+
+    def value(self, features: Tensor) -> Tensor:
+        """Values ``[S, B]`` where the encoder saw ``features [S, B, F]``."""
+        return self.critic(features).squeeze(-1)
+
+    def policy_and_value(self, obs: Observation) -> tuple[Distribution, Tensor]:
+        """The policy and the values ``[S, B]`` of some observations."""
+        features = self.encoder(obs)
+        return self.distribution(features), self.value(features)
+
+
+def _mlp(setting: Setting, config: NetworkConfig, inputs: int, outputs: int, gain: float) -> MLP:
+    streams, hidden = setting.streams, config.hidden
+    return MLP(streams, inputs, hidden, outputs, config.activation, "orthogonal", gain)
+
+
+def scaled_rewards(rollout: Transition, scale: RewardScale) -> Tensor:
+    """Rewards ``[S, T, E]`` of a rollout, which the scale takes in first."""
+    scale.update(rollout.reward, rollout.ended)
+    return scale(rollout.reward)
+
+
+def rollout_advantages(
+    rollout: Transition,
+    reward: Tensor,
+    value: Tensor,
+    next_value: Tensor,
+    discount: float,
+    trace: float,
+) -> Tensor:
+    """Generalised advantages ``[S, T * E]`` of a rollout.
+
+    Args:
+        rollout: says where episodes ended.
+        reward: ``[S, T, E]``, scaled or not.
+        value: ``[S, T * E]`` of the observations acted on.
+        next_value: ``[S, T * E]`` of the true next observations.
+        discount: gamma.
+        trace: lambda.
+    """
+    shape = reward.shape
+    advantage = generalised_advantage(
+        reward.to(value.dtype),
+        value.view(shape),
+        next_value.view(shape),
+        rollout.terminated,
+        rollout.truncated,
+        discount,
+        trace,
+    )
+    return advantage.flatten(1)
+
+
+def flat_items(rollout: Transition) -> dict[str, Tensor]:
+    """Observations and samples of a rollout as items ``[S, T * E, ...]``."""
+    items = {f"obs.{name}": leaf.flatten(1, 2) for name, leaf in rollout.obs.items()}
+    return items | {"sample": rollout.extras["sample"].flatten(1, 2)}
+
+
+def observations(items: dict[str, Tensor]) -> Observation:
+    """What of some items was observed, leaves ``[S, B, ...]``."""
+    return {name[4:]: leaf for name, leaf in items.items() if name.startswith("obs.")}
