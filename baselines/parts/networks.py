@@ -55,6 +55,8 @@ class EncoderOptions:
     vectors: VectorScale = "none"
     """``moments``: standardised by running moments. ``symlog``: sign(x) log(1 + |x|), for
     quantities of unknown scale (Hafner et al. 2023)."""
+    twice_differentiable: bool = False
+    """See :class:`baselines.parts.layers.MLP`."""
 
 
 class Encoder(nn.Module):
@@ -205,7 +207,7 @@ class _Image(Reader):
         else:
             layers = NATURE if min(height, width) >= 36 else SMALL
             self.convolutions = PlainConvolutions(streams, layers, size)
-        self.dense = _dense(streams, self.convolutions.outputs, options.features)
+        self.dense = _dense(streams, self.convolutions.outputs, options.features, options)
         self.outputs = options.features
 
     def forward(self, obs: Observation) -> Tensor:
@@ -240,7 +242,7 @@ class _Grid(Reader):
         first = ((EMBEDDING, 3, 2, 1),) if large else ((EMBEDDING, 3, 1, 1),)
         layers = (*first, *(SMALL if large else SMALL[1:]))
         self.convolutions = PlainConvolutions(streams, layers, (EMBEDDING, height, width))
-        self.dense = _dense(streams, self.convolutions.outputs, options.features)
+        self.dense = _dense(streams, self.convolutions.outputs, options.features, options)
         self.outputs = options.features
 
     def forward(self, obs: Observation) -> Tensor:
@@ -265,7 +267,7 @@ class _Sequence(Reader):
         self.name, self.start = name, start
         self.embedding = Embedding(streams, symbols, EMBEDDING)
         self.outputs = max(1, options.features // 8)
-        self.read = _dense(streams, self.WIDTH * EMBEDDING, self.outputs)
+        self.read = _dense(streams, self.WIDTH * EMBEDDING, self.outputs, options)
 
     def forward(self, obs: Observation) -> Tensor:
         length = obs[self.name].shape[-1]
@@ -276,5 +278,6 @@ class _Sequence(Reader):
         return cast(Tensor, read.amax(dim=2))
 
 
-def _dense(streams: Streams, inputs: int, outputs: int) -> MLP:
-    return MLP(streams, inputs, (outputs,), None, init="orthogonal")
+def _dense(streams: Streams, inputs: int, outputs: int, options: EncoderOptions) -> MLP:
+    twice = options.twice_differentiable
+    return MLP(streams, inputs, (outputs,), None, init="orthogonal", twice_differentiable=twice)
