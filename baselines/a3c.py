@@ -24,7 +24,6 @@ many and E times as small, which images feel most.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
@@ -98,17 +97,14 @@ def _by_worker(rollout: Transition) -> Transition:
     def split(leaf: Tensor) -> Tensor:
         return leaf.transpose(1, 2).flatten(0, 1).unsqueeze(2)
 
-    return _map(split, rollout)
-
-
-def _map(function: Callable[[Tensor], Tensor], transition: Transition) -> Transition:
     return Transition(
-        *(
-            {name: function(leaf) for name, leaf in part.items()}
-            if isinstance(part, dict)
-            else function(part)
-            for part in transition
-        )
+        obs={name: split(leaf) for name, leaf in rollout.obs.items()},
+        action=split(rollout.action),
+        reward=split(rollout.reward),
+        next_obs={name: split(leaf) for name, leaf in rollout.next_obs.items()},
+        terminated=split(rollout.terminated),
+        truncated=split(rollout.truncated),
+        extras={name: split(leaf) for name, leaf in rollout.extras.items()},
     )
 
 
