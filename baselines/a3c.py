@@ -127,7 +127,14 @@ ALGORITHM = Algorithm(
     config=Config,
     make=A3C,
     native_actions=frozenset({"discrete", "multidiscrete", "continuous"}),
-    presets={
-        **a2c.PRESETS,
+    presets=a2c.PRESETS
+    | {
+        # as in A2C, with step sizes for as many times more updates as there are lanes
+        "minigrid": a2c.PRESETS["minigrid"] | {"rollout_steps": 16, "learning_rate": 3e-4},
+        "procgen": a2c.PRESETS["procgen"] | {"learning_rate": 2e-4},
+        "nethack": a2c.PRESETS["nethack"] | {"learning_rate": 1e-4},
+        "dmcontrol/*-pixels": a2c.PRESETS["dmcontrol/*-pixels"] | {"learning_rate": 3e-4},
+        # workers, steps and step size of PFRL
+        "atari": a2c.PRESETS["atari"] | {"value_coefficient": 0.5},
     },
 )
