@@ -26,10 +26,12 @@ from torch import Tensor
 from baselines.agent import Algorithm, Metrics, Setting
 from baselines.parts.actor_critic import (
     ActorCritic,
+    count_rollouts,
     flat_items,
     observations,
     rollout_advantages,
     scaled_rewards,
+    split_items,
 )
 from baselines.parts.layers import Activation
 from baselines.parts.networks import ImageNetwork, VectorScale
@@ -91,11 +93,7 @@ class PPO:
         self.config = config
         self.streams = setting.streams
         size = config.rollout_steps * setting.lanes
-        if setting.total_steps < size:
-            raise ValueError(
-                f"a budget of {setting.total_steps} steps is below one rollout: rollout_steps x"
-                f" lanes = {size}"
-            )
+        rollouts = count_rollouts(setting, config.rollout_steps)
         if size % config.minibatch_size:
             raise ValueError(
                 f"minibatch_size {config.minibatch_size} does not divide rollout_steps x lanes"
@@ -106,9 +104,7 @@ class PPO:
         self.optimiser = Adam(
             self.parameter_matrix, config.learning_rate, config.max_gradient_norm, epsilon=1e-5
         )
-        self.total_updates = (
-            max(1, setting.total_steps // size) * config.epochs * (size // config.minibatch_size)
-        )
+        self.total_updates = rollouts * config.epochs * (size // config.minibatch_size)
         self.reward_scale = RewardScale(
             setting.num_seeds, setting.lanes, config.discount, setting.device
         )
@@ -127,7 +123,9 @@ class PPO:
     def act(
         self, carry: Carry, obs: Observation, first: Tensor, explore: bool
     ) -> tuple[Carry, Tensor, dict[str, Tensor]]:
-        action, sample = self.networks.act(obs, first, explore)
+        head, lanes = self.networks.head, first.shape[1]
+        noise = head.noise(self.streams, "exploration", lanes) if explore else None
+        action, sample = self.networks.act(obs, noise)
         return carry, action, {"sample": sample}
 
     def observe(self, transition: Transition) -> Metrics | None:
@@ -141,13 +139,11 @@ class PPO:
 
     def _update(self, rollout: Transition) -> Metrics:
         data = self._prepare(rollout)
-        size, batch = data["advantage"].shape[1], self.config.minibatch_size
+        size = data["advantage"].shape[1]
         for _ in range(self.config.epochs):
             epoch = take(data, self.streams.permutation("minibatch", size))
             epoch |= self._surrogate_terms(epoch.pop("advantage"))
-            pieces = [leaf.split(batch, dim=1) for leaf in epoch.values()]
-            for leaves in zip(*pieces, strict=True):
-                minibatch = dict(zip(epoch, leaves, strict=True))
+            for minibatch in split_items(epoch, self.config.minibatch_size):
                 self.optimiser.step(self._loss(minibatch))
         self.networks.encoder.update(rollout.obs)
         return self._metrics(minibatch)

@@ -276,8 +276,9 @@ _VALIDATION = Protocol(
     version=1,
     purpose="Pairs with short published scores: the proof that an implementation is right.",
     budgets=(
-        Budget("gymnasium/CartPole-v1", 100_000, ("dqn", "ppo", "random")),
+        Budget("gymnasium/CartPole-v1", 100_000, ("dqn", "ppo", "random", "trpo")),
         Budget("gymnasium/CartPole-v1", 50_000, ("sac", "td3")),
+        Budget("gymnasium/CartPole-v1", 200_000, ("a2c", "a3c", "reinforce")),
         Budget("gymnasium/Pendulum-v1", 50_000, ("dqn", "ppo", "random", "sac", "td3")),
         Budget("mujoco/HalfCheetah-v5", 100_000, ("dqn", "random", "sac", "td3")),
         Budget("mujoco/HalfCheetah-v5", 300_000, ("ppo",)),

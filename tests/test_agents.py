@@ -69,6 +69,40 @@ CONFIGS: dict[str, dict[str, Any]] = {
         "discount": 0.5,
         "hidden": (32,),
     },
+    "reinforce": {
+        "lanes": 4,
+        "rollout_steps": 16,
+        "learning_rate": 2e-2,
+        "discount": 0.5,
+        "initial_log_std": -1.0,
+        "hidden": (32,),
+    },
+    "a2c": {
+        "lanes": 4,
+        "rollout_steps": 4,
+        "learning_rate": 1e-2,
+        "discount": 0.5,
+        "initial_log_std": -1.0,
+        "hidden": (32,),
+    },
+    "a3c": {
+        "lanes": 4,
+        "rollout_steps": 8,
+        "learning_rate": 5e-3,
+        "discount": 0.5,
+        "initial_log_std": -1.0,
+        "hidden": (32,),
+    },
+    "trpo": {
+        "lanes": 4,
+        "rollout_steps": 16,
+        "target_kl": 0.05,
+        "critic_learning_rate": 1e-2,
+        "critic_epochs": 4,
+        "discount": 0.5,
+        "initial_log_std": -1.0,
+        "hidden": (32,),
+    },
 }
 CONFIGS |= {"double_dqn": CONFIGS["dqn"], "dueling_dqn": CONFIGS["dqn"]}
 """Sizes and rates that learn a probe in seconds; other algorithms keep their smoke preset."""
@@ -171,6 +205,15 @@ VALUES: dict[str, tuple[dict[str, Any], Callable[[Any, Any], Tensor]]] = {
         {"normalise_rewards": False},
         lambda agent, obs: agent.networks.policy_and_value(obs)[1],
     ),
+    "a2c": (
+        {"normalise_rewards": False},
+        lambda agent, obs: agent.networks.policy_and_value(obs)[1],
+    ),
+    "a3c": (
+        {"normalise_rewards": False},
+        lambda agent, obs: agent.networks.policy_and_value(obs)[1],
+    ),
+    "trpo": ({"normalise_rewards": False}, lambda agent, obs: agent.critic(obs)),
     "sac": (
         {"initial_temperature": 1e-4, "learn_temperature": False},
         lambda agent, obs: agent.critic(agent.critic.encoder(obs))[0].mean(dim=-1),

@@ -100,6 +100,10 @@ def test_standard_gives_a_million_steps_to_the_eleven_mujoco_tasks():
         ("random", "mujoco/HalfCheetah-v5", 100_000),
         ("ppo", "mujoco/HalfCheetah-v5", 300_000),
         ("ppo", "mujoco/Ant-v5", None),
+        ("reinforce", "gymnasium/CartPole-v1", 200_000),
+        ("a2c", "gymnasium/CartPole-v1", 200_000),
+        ("a3c", "gymnasium/CartPole-v1", 200_000),
+        ("trpo", "gymnasium/CartPole-v1", 100_000),
     ],
 )
 def test_validation_gives_budgets_by_algorithm(algorithm: str, task: str, steps: int | None):

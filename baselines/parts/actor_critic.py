@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from typing import Protocol
 
 import torch
@@ -12,6 +13,7 @@ from baselines.parts.heads import Distribution, make_head
 from baselines.parts.layers import MLP, Activation
 from baselines.parts.networks import Encoder, EncoderOptions, ImageNetwork, VectorScale
 from baselines.parts.normalise import RewardScale
+from baselines.parts.optim import ParameterMatrix
 from baselines.parts.returns import generalised_advantage
 from suite.steps import Observation, Transition
 
@@ -45,15 +47,16 @@ class Policy(nn.Module):
     the observation (Andrychowicz et al. 2021).
     """
 
-    def __init__(self, setting: Setting, config: NetworkConfig) -> None:
+    def __init__(
+        self, setting: Setting, config: NetworkConfig, twice_differentiable: bool = False
+    ) -> None:
         super().__init__()
-        self.streams = setting.streams
-        options = EncoderOptions(config.image_network, config.features, config.vectors)
-        self.encoder = Encoder(self.streams, setting.spaces.observation, options)
+        self.encoder = _encoder(setting, config, twice_differentiable)
         self.head = make_head(
             setting.spaces.action, setting.num_seeds, config.initial_log_std, setting.device
         )
-        self.actor = _mlp(setting, config, self.encoder.outputs, self.head.outputs, gain=0.01)
+        shape = (self.encoder.outputs, self.head.outputs)
+        self.actor = _mlp(setting, config, *shape, 0.01, twice_differentiable)
 
     def distribution(self, features: Tensor) -> Distribution:
         """The policy where the encoder saw ``features [S, B, F]``."""
@@ -63,18 +66,15 @@ class Policy(nn.Module):
         return self.distribution(self.encoder(obs))
 
     @torch.no_grad()
-    def act(self, obs: Observation, first: Tensor, explore: bool) -> tuple[Tensor, Tensor]:
-        """Choose for lanes ``[S, E]``: a sample in training, the mode in evaluation.
+    def act(self, obs: Observation, noise: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Choose for lanes: a sample with ``noise [S, E, ...]`` of the head, the mode without.
 
         Returns:
-            Actions ``[S, E, ...]`` in the environment's units and the samples ``[S, E, D]`` in the
+            Actions ``[S, E, ...]`` in the environment's units and the choices ``[S, E, D]`` in the
             head's, to be stored with the transition.
         """
         policy = self(obs)
-        if explore:
-            sample = policy.sample(self.head.noise(self.streams, "exploration", first.shape[1]))
-        else:
-            sample = policy.mode()
+        sample = policy.mode() if noise is None else policy.sample(noise)
         return self.head.to_environment(sample), sample
 
 
@@ -83,7 +83,7 @@ class ActorCritic(Policy):
 
     def __init__(self, setting: Setting, config: NetworkConfig) -> None:
         super().__init__(setting, config)
-        self.critic = _mlp(setting, config, self.encoder.outputs, 1, gain=1.0)
+        self.critic = _mlp(setting, config, self.encoder.outputs, 1, 1.0)
 
     def value(self, features: Tensor) -> Tensor:
         """Values ``[S, B]`` where the encoder saw ``features [S, B, F]``."""
@@ -95,9 +95,60 @@ class ActorCritic(Policy):
         return self.distribution(features), self.value(features)
 
 
-def _mlp(setting: Setting, config: NetworkConfig, inputs: int, outputs: int, gain: float) -> MLP:
-    streams, hidden = setting.streams, config.hidden
-    return MLP(streams, inputs, hidden, outputs, config.activation, "orthogonal", gain)
+class Value(nn.Module):
+    """A value with an encoder of its own: ``{name: [S, ..., *leaf]}`` to ``[S, B]``."""
+
+    def __init__(self, setting: Setting, config: NetworkConfig) -> None:
+        super().__init__()
+        self.encoder = _encoder(setting, config)
+        self.critic = _mlp(setting, config, self.encoder.outputs, 1, 1.0)
+
+    def forward(self, obs: Observation) -> Tensor:
+        return self.critic(self.encoder(obs)).squeeze(-1)
+
+
+def _encoder(
+    setting: Setting, config: NetworkConfig, twice_differentiable: bool = False
+) -> Encoder:
+    options = EncoderOptions(
+        config.image_network, config.features, config.vectors, twice_differentiable
+    )
+    return Encoder(setting.streams, setting.spaces.observation, options)
+
+
+def _mlp(
+    setting: Setting,
+    config: NetworkConfig,
+    inputs: int,
+    outputs: int,
+    gain: float,
+    twice_differentiable: bool = False,
+) -> MLP:
+    return MLP(
+        setting.streams,
+        inputs,
+        config.hidden,
+        outputs,
+        config.activation,
+        "orthogonal",
+        gain,
+        twice_differentiable,
+    )
+
+
+def count_rollouts(setting: Setting, rollout_steps: int) -> int:
+    """Full rollouts in a budget.
+
+    Raises:
+        ValueError: there is none.
+    """
+    size = rollout_steps * setting.lanes
+    if setting.total_steps < size:
+        raise ValueError(
+            f"a budget of {setting.total_steps} steps is below one rollout: rollout_steps x lanes"
+            f" = {size}"
+        )
+    return setting.total_steps // size
 
 
 def scaled_rewards(rollout: Transition, scale: RewardScale) -> Tensor:
@@ -146,3 +197,24 @@ def flat_items(rollout: Transition) -> dict[str, Tensor]:
 def observations(items: dict[str, Tensor]) -> Observation:
     """What of some items was observed, leaves ``[S, B, ...]``."""
     return {name[4:]: leaf for name, leaf in items.items() if name.startswith("obs.")}
+
+
+def split_items(items: dict[str, Tensor], size: int) -> Iterator[dict[str, Tensor]]:
+    """Cut items ``[S, N, ...]`` into consecutive batches of ``size``; the last may be smaller."""
+    pieces = [leaf.split(size, dim=1) for leaf in items.values()]
+    for leaves in zip(*pieces, strict=True):
+        yield dict(zip(items, leaves, strict=True))
+
+
+def summed_gradient(
+    parameters: ParameterMatrix,
+    loss: Callable[[dict[str, Tensor]], Tensor],
+    items: dict[str, Tensor],
+    size: int,
+) -> Tensor:
+    """Gradient ``[S, P]`` of a loss ``[S]`` that is a sum over items, ``size`` items at a time.
+
+    For whole rollouts of images, whose activations would not fit into memory at once.
+    """
+    pieces = [parameters.gradient(loss(piece)) for piece in split_items(items, size)]
+    return pieces[0] if len(pieces) == 1 else torch.stack(pieces).sum(dim=0)
