@@ -27,6 +27,7 @@ from torch.nn import functional as F
 
 from baselines.agent import Algorithm, Metrics, Setting
 from baselines.parts.actions import Factored
+from baselines.parts.exploration import epsilon_greedy
 from baselines.parts.layers import MLP, Activation
 from baselines.parts.networks import Encoder, EncoderOptions, ImageNetwork
 from baselines.parts.optim import Adam, ParameterMatrix, linear_decay, per_seed_mean
@@ -148,9 +149,7 @@ class DQN:
     ) -> tuple[Carry, Tensor, dict[str, Tensor]]:
         choice = self.actions.best(self.online(obs))  # [S, E, D]
         if explore:
-            uniform = self.streams.uniform("exploration", *choice.shape[1:], 2)
-            wander = uniform[..., 0] < self.epsilon()
-            choice = torch.where(wander, self.actions.random(uniform[..., 1]), choice)
+            choice = epsilon_greedy(self.actions, choice, self.epsilon(), self.streams)
         return carry, self.actions.to_environment(choice), {"choice": choice}
 
     def observe(self, transition: Transition) -> Metrics | None:
@@ -172,12 +171,16 @@ class DQN:
         self.optimiser.step(loss)
         return {"loss": loss.detach(), "value": per_seed_mean(value.detach())}
 
-    @torch.no_grad()
     def _bootstrap(self, next_obs: Observation) -> Tensor:
         """Value ``[S, B]`` of the greedy action in the next state."""
-        values = self.target(next_obs)
-        chooser = self.online(next_obs) if self.config.double else values
-        return self.actions.pick(values, self.actions.best(chooser))
+        return self._worth(next_obs, self.online if self.config.double else self.target)
+
+    @torch.no_grad()
+    def _worth(self, obs: Observation, chooser: nn.Module) -> Tensor:
+        """The target network's value ``[S, B]`` of the action that is best by ``chooser``."""
+        values = self.target(obs)
+        choice = self.actions.best(values if chooser is self.target else chooser(obs))
+        return self.actions.pick(values, choice)
 
     @property
     def updates(self) -> int:

@@ -60,6 +60,7 @@ CONFIGS: dict[str, dict[str, Any]] = {
         "discrete_entropy_share": 0.3,
     },
 }
+CONFIGS |= {"double_dqn": CONFIGS["dqn"], "dueling_dqn": CONFIGS["dqn"]}
 """Sizes and rates that learn a probe in seconds; other algorithms keep their smoke preset."""
 
 PROBES = [
@@ -157,6 +158,7 @@ VALUES: dict[str, tuple[dict[str, Any], Callable[[Any, Any], Tensor]]] = {
         lambda agent, obs: agent.critic(agent.critic.encoder(obs))[0].mean(dim=-1),
     ),
 }
+VALUES |= {"double_dqn": VALUES["dqn"], "dueling_dqn": VALUES["dqn"]}
 """Changes of the config under which the values are plain returns, and where to read them."""
 
 
