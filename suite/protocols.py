@@ -277,6 +277,9 @@ _VALIDATION = Protocol(
     purpose="Pairs with short published scores: the proof that an implementation is right.",
     budgets=(
         Budget("gymnasium/CartPole-v1", 100_000, ("dqn", "ppo", "random")),
+        Budget("gymnasium/CartPole-v1", 200_000, ("double_dqn", "dueling_dqn", "q_learning")),
+        Budget("gymnasium/FrozenLake-v1", 200_000, ("q_learning", "random")),
+        Budget("gymnasium/Taxi-v3", 200_000, ("q_learning", "random")),
         Budget("gymnasium/Pendulum-v1", 50_000, ("dqn", "ppo", "random", "sac")),
         Budget("mujoco/HalfCheetah-v5", 100_000, ("dqn", "random", "sac")),
         Budget("mujoco/HalfCheetah-v5", 300_000, ("ppo",)),
