@@ -61,7 +61,13 @@ CONFIGS: dict[str, dict[str, Any]] = {
     },
 }
 CONFIGS |= {"double_dqn": CONFIGS["dqn"], "dueling_dqn": CONFIGS["dqn"]}
-CONFIGS["q_learning"] = {"lanes": 4, "discount": 0.5, "bins": 9}
+CONFIGS["q_learning"] = {
+    "lanes": 4,
+    "discount": 0.5,
+    "bins": 7,
+    "tiles": 4,
+    "epsilon_fraction": 1.0,
+}
 """Sizes and rates that learn a probe in seconds; other algorithms keep their smoke preset."""
 
 PROBES = [
