@@ -25,6 +25,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import reduce
 
 import numpy as np
 import torch
@@ -103,11 +104,11 @@ class Aggregation:
         self._weights = [part[:, None, None] for part in weights.split(widths, dim=1)]
 
     def __call__(self, obs: Observation) -> Tensor:
-        cells = sum(
+        parts = [
             (reader(obs) * weights).sum(dim=-1)  # [S, B, T or 1]; wraps around at 2^64
             for reader, weights in zip(self.readers, self._weights, strict=True)
-        )
-        assert isinstance(cells, Tensor)
+        ]
+        cells = reduce(torch.add, parts)
         return cells if self.is_exact else (cells >> self._shift) & (self.cells - 1)
 
 
@@ -162,11 +163,10 @@ class _Vectors(_Reader):
     def __init__(self, spaces: Mapping[str, Box], device: torch.device) -> None:
         self.names = list(spaces)
         low, high = (
-            np.concatenate([getattr(space, end).ravel() for space in spaces.values()])
+            np.concatenate([getattr(space, end).ravel() for space in spaces.values()], dtype=float)
             for end in ("low", "high")
         )
-        with np.errstate(over="ignore", invalid="ignore"):
-            bounded = high.astype(np.float64) - low <= MAX_RANGE
+        bounded = high - low <= MAX_RANGE
         self.bounded = torch.from_numpy(bounded).to(device)
         self.low = torch.from_numpy(np.where(bounded, low, -1.0)).float().to(device)
         scale = np.where(bounded, np.maximum(high - low, 1e-6), 2.0)
