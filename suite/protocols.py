@@ -278,7 +278,13 @@ _VALIDATION = Protocol(
     budgets=(
         Budget("gymnasium/CartPole-v1", 100_000, ("dqn", "ppo", "random", "trpo")),
         Budget("gymnasium/CartPole-v1", 50_000, ("sac", "td3")),
-        Budget("gymnasium/CartPole-v1", 200_000, ("a2c", "a3c", "reinforce")),
+        Budget(
+            "gymnasium/CartPole-v1",
+            200_000,
+            ("a2c", "a3c", "double_dqn", "dueling_dqn", "q_learning", "reinforce"),
+        ),
+        Budget("gymnasium/FrozenLake-v1", 200_000, ("q_learning", "random")),
+        Budget("gymnasium/Taxi-v3", 200_000, ("q_learning", "random")),
         Budget("gymnasium/Pendulum-v1", 50_000, ("dqn", "ppo", "random", "sac", "td3")),
         Budget("mujoco/HalfCheetah-v5", 100_000, ("dqn", "random", "sac", "td3")),
         Budget("mujoco/HalfCheetah-v5", 300_000, ("ppo",)),

@@ -105,6 +105,13 @@ CONFIGS: dict[str, dict[str, Any]] = {
     },
 }
 CONFIGS |= {"double_dqn": CONFIGS["dqn"], "dueling_dqn": CONFIGS["dqn"]}
+CONFIGS["q_learning"] = {
+    "lanes": 4,
+    "discount": 0.5,
+    "bins": 7,
+    "tiles": 4,
+    "epsilon_fraction": 1.0,
+}
 """Sizes and rates that learn a probe in seconds; other algorithms keep their smoke preset."""
 
 PROBES = [
@@ -221,6 +228,10 @@ VALUES: dict[str, tuple[dict[str, Any], Callable[[Any, Any], Tensor]]] = {
     "td3": ({}, td3_value),
 }
 VALUES |= {"double_dqn": VALUES["dqn"], "dueling_dqn": VALUES["dqn"]}
+VALUES["q_learning"] = (
+    {},
+    lambda agent, obs: agent.values(agent.aggregation(obs)).mean(dim=(-1, -2)),
+)
 """Changes of the config under which the values are plain returns, and where to read them."""
 
 

