@@ -104,7 +104,7 @@ CONFIGS: dict[str, dict[str, Any]] = {
         "hidden": (32,),
     },
 }
-CONFIGS |= {"double_dqn": CONFIGS["dqn"], "dueling_dqn": CONFIGS["dqn"]}
+CONFIGS |= dict.fromkeys(("double_dqn", "dueling_dqn"), CONFIGS["dqn"] | {"update_period": 8})
 CONFIGS["q_learning"] = {
     "lanes": 4,
     "discount": 0.5,
