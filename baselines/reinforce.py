@@ -59,7 +59,7 @@ class Config:
     """T, steps of every lane between updates; episodes must fit into it."""
     whole_episodes: bool = True
     """Only steps of finished episodes count; else all, with the return up to the rollout's end."""
-    learning_rate: float = 1e-2
+    learning_rate: float = 3e-3
     """Adam's step size at the start."""
     anneal_learning_rate: bool = True
     """Decay the step size linearly to 0 at the end of the budget."""
@@ -241,7 +241,7 @@ ALGORITHM = Algorithm(
     make=Reinforce,
     native_actions=frozenset({"discrete", "multidiscrete", "continuous"}),
     presets={
-        # episodes of 200 steps, ten of them per lane and rollout; the task's horizon is short
+        # one episode of every lane; discount as in PPO's preset for this task
         "gymnasium/Pendulum-v1": {
             "lanes": 5,
             "rollout_steps": 200,
@@ -252,7 +252,6 @@ ALGORITHM = Algorithm(
         "mujoco": {
             "lanes": 2,
             "rollout_steps": 1_000,
-            "learning_rate": 3e-3,
             "entropy_coefficient": 0.0,
             "initial_log_std": -1.0,
         },
@@ -260,7 +259,6 @@ ALGORITHM = Algorithm(
         "dmcontrol": {
             "lanes": 2,
             "rollout_steps": 1_000,
-            "learning_rate": 3e-3,
             "entropy_coefficient": 0.0,
             "initial_log_std": -1.0,
         },
@@ -296,7 +294,6 @@ ALGORITHM = Algorithm(
         "minigrid": {
             "lanes": 8,
             "rollout_steps": 256,
-            "learning_rate": 3e-3,
             "features": 128,
             "hidden": (64,),
             "piece_size": 512,
