@@ -200,15 +200,17 @@ def dump_source(node: ast.AST) -> str:
         if field in ("type_comment", "type_params", "kind"):
             continue
         if isinstance(value, list):
-            items = [dump_source(item) for item in value if not _is_bare_string(item)]
+            items = [_dump_value(item) for item in value if not _is_bare_string(item)]
             written = f"[{','.join(items)}]" if items else ""
-        elif isinstance(value, ast.AST):
-            written = dump_source(value)
         else:
-            written = "" if value is None else repr(value)
+            written = "" if value is None else _dump_value(value)
         if written:
             parts.append(f"{field}={written}")
     return f"{type(node).__name__}({','.join(parts)})"
+
+
+def _dump_value(value: object) -> str:
+    return dump_source(value) if isinstance(value, ast.AST) else repr(value)
 
 
 def _is_bare_string(node: object) -> bool:

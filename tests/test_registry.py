@@ -332,6 +332,11 @@ def test_the_dump_of_a_tree_is_the_same_on_every_python():
     )
 
 
+def test_lists_may_hold_names_and_gaps():
+    assert "names=['a','b']" in dump("def f():\n    global a, b")
+    assert dump("x = {**y, 1: 2}") != dump("x = {3: y, 1: 2}")
+
+
 @pytest.mark.parametrize(
     "code",
     [
