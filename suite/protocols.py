@@ -80,7 +80,7 @@ def _first_seeds(purpose: str, number: int) -> tuple[int, ...]:
 
 _SMOKE = Protocol(
     name="smoke",
-    version=1,
+    version=2,
     purpose="Every pair runs end to end in seconds, with tiny networks. Says nothing about scores.",
     budgets=(
         Budget("gymnasium/CartPole-v1", 512),
@@ -97,7 +97,7 @@ _SMOKE = Protocol(
     segments=2,
     evaluations=2,
     episodes=2,
-    max_episode_steps=200,
+    max_episode_steps=50,
     time_limit=0.25,
     ranked=False,
 )

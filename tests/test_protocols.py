@@ -24,7 +24,7 @@ from suite.protocols import (
 from suite.tasks import Task
 
 FROZEN = {
-    "smoke": (1, "f11be34e07595505"),
+    "smoke": (2, "4697e32d7a583643"),
     "quick": (1, "93d509159a7c90eb"),
     "standard": (1, "0a06206240d46ce8"),
     "validation": (1, "e9dc7ba2c88ae9b7"),
