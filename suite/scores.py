@@ -120,7 +120,7 @@ def normalise(score: npt.ArrayLike, floor: float, cap: float) -> FloatArray:
 
 def headline_split(record: Record) -> str:
     """The split that is scored: unseen levels where a task has them."""
-    has_levels = (record.episodes["split"].to_numpy() == "test-levels").any()
+    has_levels = (record.columns["split"] == "test-levels").any()
     return "test-levels" if has_levels else "eval"
 
 
@@ -203,17 +203,12 @@ class _Episodes(NamedTuple):
 
     @classmethod
     def of(cls, record: Record, split: str) -> _Episodes:
-        episodes = record.episodes
-        own = episodes["split"].to_numpy() == split
-        seeds, steps, returns = (episodes[name].to_numpy()[own] for name in _NAMES)
-        return cls(seeds, steps, returns)
+        own = record.columns["split"] == split
+        return cls(*(record.columns[name][own] for name in ("seed", "step", "return")))
 
     def of_seed(self, seed: int) -> tuple[npt.NDArray[np.int64], FloatArray]:
         start, end = np.searchsorted(self.seeds, [seed, seed + 1])
         return self.steps[start:end], self.returns[start:end]
-
-
-_NAMES = ("seed", "step", "return")
 
 
 def comparable(records: Iterable[Record]) -> tuple[list[Record], list[SetAside]]:
