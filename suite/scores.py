@@ -184,14 +184,13 @@ def learning_curves(record: Record, split: str | None = None) -> dict[int, Learn
         split: None: the headline split.
     """
     episodes = _Episodes.of(record, split or headline_split(record))
-    curves = {}
-    for seed in record.seeds:
-        steps, returns = episodes.of_seed(seed)
-        begins = np.flatnonzero(np.diff(steps, prepend=-1))
-        sums = np.add.reduceat(returns, begins) if begins.size else np.empty(0)
-        counts = np.diff(begins, append=steps.size)
-        curves[seed] = LearningCurve(steps[begins], sums / counts)
-    return curves
+    is_new = np.ones(episodes.steps.size, np.bool_)  # an evaluation begins
+    is_new[1:] = (np.diff(episodes.seeds) != 0) | (np.diff(episodes.steps) != 0)
+    begins = np.flatnonzero(is_new)
+    sums = np.add.reduceat(episodes.returns, begins) if begins.size else np.empty(0)
+    means = sums / np.diff(begins, append=is_new.size)
+    evaluations = _Episodes(episodes.seeds[begins], episodes.steps[begins], means)
+    return {seed: LearningCurve(*evaluations.of_seed(seed)) for seed in record.seeds}
 
 
 class _Episodes(NamedTuple):
