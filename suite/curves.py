@@ -301,7 +301,7 @@ class _Drawing:
 
 
 def _points(x: FloatArray, y: FloatArray) -> str:
-    return " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(x.tolist(), y.tolist(), strict=True))
+    return " ".join(map("{:.1f},{:.1f}".format, x.tolist(), y.tolist()))
 
 
 def _polyline(

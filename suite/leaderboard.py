@@ -45,6 +45,7 @@ from suite.statistics import (
     Interval,
     bootstrap_interval,
     improvement_interval,
+    mean_interval,
     missing_bounds,
     sample_efficiency,
 )
@@ -374,7 +375,7 @@ def _mean_interval_of(scores: tuple[float, ...]) -> Interval:
     value = float(of_task.mean())
     if not claim(of_task.size, 1).interval:
         return Interval(value, math.nan, math.nan)
-    return _interval(of_task[:, None], statistics.mean)
+    return mean_interval(of_task, seed=SEED)
 
 
 def _interval(scores: statistics.Scores, statistic: statistics.Statistic) -> Interval:

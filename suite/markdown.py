@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 
 DASH = "—"
 """What a table shows where there is no number; never 0."""
@@ -24,7 +25,12 @@ def escape(text: object) -> str:
 
     Underscores inside a word and dots stay as they are, so that ``q_learning`` reads well.
     """
-    line = " ".join(str(text).split())
+    return _escape(str(text))
+
+
+@lru_cache(maxsize=2**14)  # the same few names stand in every row
+def _escape(text: str) -> str:
+    line = " ".join(text.split())
     line = "".join(character if character.isprintable() else "?" for character in line)
     if len(line) > _MAX_LENGTH:
         line = line[: _MAX_LENGTH - 1] + "…"

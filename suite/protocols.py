@@ -408,6 +408,8 @@ def difference(key: Mapping[str, object], other: Mapping[str, object]) -> tuple[
 
     A differing version is named by its package: ``versions.mujoco``.
     """
+    if canonical_json(key) == canonical_json(other):  # nearly always, and quickly found
+        return ()
     left, right = _flat(key), _flat(other)
     return tuple(sorted(name for name in left | right if left.get(name) != right.get(name)))
 

@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 
 import jsonschema
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from suite.protocols import canonical_json, key_hash
@@ -39,8 +40,7 @@ _CSV_LINE = re.compile(_CSV_ROW)
 _CSV_ROWS = re.compile(f"(?>{_CSV_ROW.replace('(?P<return>', '(?:')})*+".replace("(0|", "(?:0|"))
 
 
-@dataclass(frozen=True)
-class LedgerRow:
+class LedgerRow(NamedTuple):
     """What a seed had cost when it was evaluated; all figures are cumulative."""
 
     step: int
@@ -140,6 +140,11 @@ class Record:
         csv_hash = hashlib.sha256(render_csv(self.episodes)).hexdigest()
         return str(_content(self, csv_hash)["seal"])
 
+    @cached_property
+    def columns(self) -> Mapping[str, npt.NDArray[Any]]:
+        """The columns of the episodes, ``[rows]`` each, faster to come by than from the table."""
+        return {name: self.episodes[name].to_numpy() for name in COLUMNS}
+
     @property
     def seeds(self) -> tuple[int, ...]:
         """Run seeds, sorted."""
@@ -149,6 +154,10 @@ class Record:
     def folder(self) -> str:
         """Where it belongs below the results: the protocol's name, or ``trial/<short hash>``."""
         return trial_folder(self.key, self.config) if self.protocol == "trial" else self.protocol
+
+
+_COMMON = [field.name for field in fields(Record) if field.name not in ("runs", "episodes")]
+"""Fields that look the same in a record and in its JSON."""
 
 
 def trial_folder(key: Mapping[str, object], config: Mapping[str, object]) -> str:
@@ -183,11 +192,7 @@ def render_json(record: Record, csv_hash: str) -> bytes:
 
 
 def _content(record: Record, csv_hash: str) -> dict[str, Any]:
-    content: dict[str, Any] = {
-        field.name: getattr(record, field.name)
-        for field in fields(record)
-        if field.name not in ("runs", "episodes")
-    }
+    content: dict[str, Any] = {name: getattr(record, name) for name in _COMMON}
     content["schema"] = SCHEMA_VERSION
     content["key_hash"] = key_hash(record.key)
     content["runs"] = [_plain_run(run) for run in record.runs]
@@ -199,6 +204,7 @@ def _content(record: Record, csv_hash: str) -> dict[str, Any]:
 def _plain_run(run: SeedRun) -> dict[str, Any]:
     content = asdict(run)
     content["reason"] = run.reason[:MAX_REASON]
+    content["ledger"] = [row._asdict() for row in run.ledger]
     for row in content["ledger"]:
         for name, decimals in (("wall_seconds", 3), ("cpu_seconds", 3), ("peak_memory_mb", 1)):
             row[name] = round(float(row[name]), decimals)
@@ -273,15 +279,16 @@ def read_record(content: Mapping[str, Any], csv: bytes) -> Record:
         raise ValueError("key_hash is not the hash of the key")
     if content["seal"] != _seal(content):
         raise ValueError("the JSON was changed after it was written: its seal does not fit")
-    values: dict[str, Any] = {field.name: content.get(field.name) for field in fields(Record)}
+    values = {name: content[name] for name in _COMMON}
     values["runs"] = tuple(_parse_run(run) for run in content["runs"])
-    values["episodes"] = _parse_csv(csv)
-    record = Record(**values)
+    columns = _parse_csv(csv)
+    record = Record(**values, episodes=pd.DataFrame(columns, copy=False))
+    # As the properties would find them, at some cost.
+    record.__dict__.update(columns=columns, digest=content["seal"])
     _check_fields(record)
     for run in record.runs:
         _check_run(run)
     _check_episodes(record)
-    record.__dict__["digest"] = content["seal"]  # as the property would find it, at some cost
     return record
 
 
@@ -313,7 +320,7 @@ def _parse_run(content: Mapping[str, Any]) -> SeedRun:
     return SeedRun(**{**content, "ledger": ledger, "trained_with": tuple(content["trained_with"])})
 
 
-def _parse_csv(text: bytes) -> pd.DataFrame:
+def _parse_csv(text: bytes) -> dict[str, npt.NDArray[Any]]:
     header, _, body = text.decode("ascii").partition("\n")
     if header != ",".join(COLUMNS):
         raise ValueError(f"the CSV's columns are {header[:100]!r}, not {','.join(COLUMNS)!r}")
@@ -338,7 +345,7 @@ def _parse_csv(text: bytes) -> pd.DataFrame:
         raise ValueError(f"CSV line {line} is out of order or repeats an episode")
     names = np.array(SPLITS, object)[splits]
     columns = (seeds, steps, names, episodes, returns, lengths)
-    return pd.DataFrame(dict(zip(COLUMNS, columns, strict=True)), copy=False)
+    return dict(zip(COLUMNS, columns, strict=True))
 
 
 def _raise_format(body: str) -> None:
@@ -372,44 +379,35 @@ def _check_run(run: SeedRun) -> None:
         raise ValueError(f"seed {run.seed} is not among the seeds it was trained with")
     if (run.status == "ok") != (run.reason == ""):
         raise ValueError(f"seed {run.seed} has status {run.status} and reason {run.reason!r}")
-    figures = np.array([_figures(row) for row in run.ledger], np.float64).reshape(-1, 6)
+    figures = np.array(run.ledger, np.float64).reshape(-1, 6)
     grows = np.diff(figures, axis=0)
     if (wrong := (grows < 0).any(axis=1) | (grows[:, 0] == 0)).any():
         step = run.ledger[int(np.argmax(wrong)) + 1].step
         raise ValueError(f"seed {run.seed}: the ledger does not grow at step {step}")
 
 
-def _figures(row: LedgerRow) -> tuple[float, ...]:
-    return (
-        row.step,
-        row.frames,
-        row.updates,
-        row.wall_seconds,
-        row.cpu_seconds,
-        row.peak_memory_mb,
-    )
-
-
 def _check_episodes(record: Record) -> None:
     """Every episode has its run; a seed that is ok was evaluated to its end, in full."""
-    seeds, steps, splits, numbers = (record.episodes[name].to_numpy() for name in COLUMNS[:4])
+    seeds, steps, splits, numbers = (record.columns[name] for name in COLUMNS[:4])
     strangers = sorted(set(seeds.tolist()) - set(record.seeds))
     if strangers:
         raise ValueError(f"the CSV holds seeds without a run: {strangers[:10]}")
     if (steps > record.budget).any():
         raise ValueError(f"the CSV holds a step above the budget of {record.budget}")
+    # The rows are sorted and none comes twice, so an evaluation of so many that ends with the last
+    # number has every number.
     expected = int(str(record.key["episodes"]))
+    is_first = np.ones(seeds.size, np.bool_)
+    is_first[1:] = (np.diff(seeds) != 0) | (np.diff(steps) != 0) | (splits[1:] != splits[:-1])
+    begins = np.flatnonzero(is_first)
+    ends = np.append(begins, seeds.size)[1:]
+    is_whole = (ends - begins == expected) & (numbers[ends - 1] == expected - 1)
+    partial = set(seeds[begins[~is_whole]].tolist())
+    finished = set(seeds[steps == record.budget].tolist())
     for run in record.runs:
         if run.status != "ok":
             continue
-        own = slice(*np.searchsorted(seeds, [run.seed, run.seed + 1]))  # the rows are sorted
-        if not (steps[own] == record.budget).any():
+        if run.seed not in finished:
             raise ValueError(f"seed {run.seed} is ok, but was not evaluated at {record.budget}")
-        count = steps[own].size
-        whole = count % expected == 0
-        if whole:  # a row per evaluation: one step, one split, every episode
-            by_evaluation = [part[own].reshape(-1, expected) for part in (steps, splits)]
-            whole = all((part == part[:, :1]).all() for part in by_evaluation)
-            whole = whole and (numbers[own] == np.arange(count) % expected).all()
-        if not whole:
+        if run.seed in partial:
             raise ValueError(f"seed {run.seed} is ok, but some evaluation is not complete")

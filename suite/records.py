@@ -10,11 +10,13 @@ One writer at a time per record: whoever loads, merges and saves holds a lock me
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import os
 import re
 import stat
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -256,14 +258,27 @@ def load_all(
         The sound records and the damaged ones, each in the order of their paths.
     """
     records, damaged = [], []
-    for json_path in _json_paths(results / protocol if protocol else results):
-        if protocol is None and json_path.relative_to(results).parts[0] == "trial":
-            continue
-        try:
-            records.append(load(json_path))
-        except DamagedRecord as damage:
-            damaged.append(damage)
+    with _collector_paused():
+        for json_path in _json_paths(results / protocol if protocol else results):
+            if protocol is None and json_path.relative_to(results).parts[0] == "trial":
+                continue
+            try:
+                records.append(load(json_path))
+            except DamagedRecord as damage:
+                damaged.append(damage)
     return records, damaged
+
+
+@contextmanager
+def _collector_paused() -> Iterator[None]:
+    """Keep Python from looking for cycles: records have none, and there may be millions of rows."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def _json_paths(folder: Path) -> list[Path]:

@@ -108,7 +108,7 @@ def find_task(text: str) -> Task:
         found = [family.tasks[text] for family in _families() if text in family.tasks]
         if len(found) == 1:
             return found[0]
-        candidates = [task.id for task in found] or _task_ids()
+        candidates = [task.id for task in found] or [*_task_sets(), *_task_ids()]
         raise UnknownName("task", text, candidates)
     family = load_family(family_name)
     task = family.tasks.get(name) or _look_up(family, name)
@@ -327,6 +327,10 @@ def _families() -> list[Family]:
 
 def _task_ids() -> list[str]:
     return [task.id for family in _families() for task in family.tasks.values()]
+
+
+def _task_sets() -> list[str]:
+    return [name for family in _families() for name in family.sets]
 
 
 def _task_ids_of(word: str, protocol: Protocol) -> list[str]:

@@ -310,7 +310,9 @@ class Runner:
         state |= {name: getattr(self, name) for name in ("started", "wall", "cpu", "memory")}
         state |= {"fingerprint": self.work.fingerprint(), "agent": self.agent.state_dict()}
         state["seeds"] = [
-            asdict(seed) | {"episodes": [tuple(row) for row in seed.episodes]}
+            asdict(seed)
+            | {"ledger": [row._asdict() for row in seed.ledger]}
+            | {"episodes": [tuple(row) for row in seed.episodes]}
             for seed in self.seeds
         ]
         save_checkpoint(self.work.folder / "checkpoint.pt", state)

@@ -120,7 +120,7 @@ def normalise(score: npt.ArrayLike, floor: float, cap: float) -> FloatArray:
 
 def headline_split(record: Record) -> str:
     """The split that is scored: unseen levels where a task has them."""
-    has_levels = (record.episodes["split"].to_numpy() == "test-levels").any()
+    has_levels = (record.columns["split"] == "test-levels").any()
     return "test-levels" if has_levels else "eval"
 
 
@@ -184,14 +184,13 @@ def learning_curves(record: Record, split: str | None = None) -> dict[int, Learn
         split: None: the headline split.
     """
     episodes = _Episodes.of(record, split or headline_split(record))
-    curves = {}
-    for seed in record.seeds:
-        steps, returns = episodes.of_seed(seed)
-        begins = np.flatnonzero(np.diff(steps, prepend=-1))
-        sums = np.add.reduceat(returns, begins) if begins.size else np.empty(0)
-        counts = np.diff(begins, append=steps.size)
-        curves[seed] = LearningCurve(steps[begins], sums / counts)
-    return curves
+    is_new = np.ones(episodes.steps.size, np.bool_)  # an evaluation begins
+    is_new[1:] = (np.diff(episodes.seeds) != 0) | (np.diff(episodes.steps) != 0)
+    begins = np.flatnonzero(is_new)
+    sums = np.add.reduceat(episodes.returns, begins) if begins.size else np.empty(0)
+    means = sums / np.diff(begins, append=is_new.size)
+    evaluations = _Episodes(episodes.seeds[begins], episodes.steps[begins], means)
+    return {seed: LearningCurve(*evaluations.of_seed(seed)) for seed in record.seeds}
 
 
 class _Episodes(NamedTuple):
@@ -203,17 +202,12 @@ class _Episodes(NamedTuple):
 
     @classmethod
     def of(cls, record: Record, split: str) -> _Episodes:
-        episodes = record.episodes
-        own = episodes["split"].to_numpy() == split
-        seeds, steps, returns = (episodes[name].to_numpy()[own] for name in _NAMES)
-        return cls(seeds, steps, returns)
+        own = record.columns["split"] == split
+        return cls(*(record.columns[name][own] for name in ("seed", "step", "return")))
 
     def of_seed(self, seed: int) -> tuple[npt.NDArray[np.int64], FloatArray]:
         start, end = np.searchsorted(self.seeds, [seed, seed + 1])
         return self.steps[start:end], self.returns[start:end]
-
-
-_NAMES = ("seed", "step", "return")
 
 
 def comparable(records: Iterable[Record]) -> tuple[list[Record], list[SetAside]]:

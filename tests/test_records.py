@@ -738,7 +738,7 @@ def test_the_schema_names_what_the_dataclasses_name():
     assert set(schema["properties"]["key"]["properties"]) == set(make_record().key)
     parts = schema["$defs"]
     assert set(parts["run"]["properties"]) == {field.name for field in fields(SeedRun)}
-    assert set(parts["ledger_row"]["properties"]) == {field.name for field in fields(LedgerRow)}
+    assert set(parts["ledger_row"]["properties"]) == set(LedgerRow._fields)
     assert tuple(parts["run"]["properties"]["status"]["enum"]) == STATUSES
     for part in (schema, schema["properties"]["key"], parts["run"], parts["ledger_row"]):
         assert set(part["required"]) == set(part["properties"])

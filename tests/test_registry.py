@@ -146,6 +146,8 @@ def test_tasks_are_found(text: str, task_id: str):
         ("halfcheetah", "mujoco/HalfCheetah-v5"),
         ("gymnasium/CartPole-v7", "gymnasium/CartPole-v1"),
         ("probes/identity", "probes/identity-dict"),
+        ("atari-25", "atari-5, atari-57, atari-26"),
+        ("zoo-21", "zoo-12"),
     ],
 )
 def test_an_unknown_task_gets_the_nearest_ones_in_one_line(text: str, nearest: str):

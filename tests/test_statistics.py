@@ -580,3 +580,11 @@ class TestCoverage:
             for _ in range(300)
         ]
         assert np.mean([set(row.values()) == {(1, 4)} for row in ranks]) >= 0.9
+
+
+@pytest.mark.parametrize("runs", [2, 5, 10, 30])
+def test_the_interval_of_one_mean_is_that_of_the_general_bootstrap(runs: int):
+    scores = rng(runs).normal(300, 50, runs)
+    general = statistics.bootstrap_interval(scores[:, None], statistics.mean, rng=rng(7))
+    for _ in range(2):  # the second one finds the indices drawn
+        assert statistics.mean_interval(scores, seed=7) == pytest.approx(general, rel=1e-12)

@@ -31,7 +31,7 @@ from suite.scores import task_bounds
 
 def algorithm_page(context: Context, algorithm: str) -> Files:
     """Write the page of an algorithm with its figure."""
-    records = [record for record in context.records if record.algorithm == algorithm]
+    records = context.by_algorithm[algorithm]
     draft = Draft(context, context.algorithm_path(algorithm), records)
     about = f" {draft.link('What it is', f'{ALGORITHMS}#{file_name(algorithm)}')}."
     text = [

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import posixpath
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -77,6 +77,16 @@ class Context:
         """The records by what may stand together."""
         return split_by_conditions(self.records)
 
+    @cached_property
+    def by_task(self) -> dict[str, list[Record]]:
+        """The records of each task."""
+        return group_by(self.records, lambda record: record.task)
+
+    @cached_property
+    def by_algorithm(self) -> dict[str, list[Record]]:
+        """The records of each algorithm."""
+        return group_by(self.records, lambda record: record.algorithm)
+
     def curve(self, record: Record) -> Curve:
         """The learning curves of a record's seeds, at all steps at which one was evaluated."""
         if id(record) not in self._curves:
@@ -86,7 +96,7 @@ class Context:
     def task_groups(self, task: str) -> list[Conditions]:
         """The records of a task by what may stand together."""
         if len(self.groups) > 1:  # other groups may differ elsewhere, in other fields
-            return split_by_conditions([one for one in self.records if one.task == task])
+            return split_by_conditions(self.by_task[task])
         entries = {
             algorithm: {task: own[task]}
             for algorithm, own in self.groups[0].entries.items()
@@ -156,6 +166,14 @@ class Context:
         """What may be claimed of a row, and whether its records are stale."""
         stale = any(self.is_stale(entry.record) for entry in entries)
         return f"{label}, stale" if stale else label
+
+
+def group_by(records: Iterable[Record], name: Callable[[Record], str]) -> dict[str, list[Record]]:
+    """Sort records by a name of theirs; each group keeps their order."""
+    groups: dict[str, list[Record]] = {}
+    for record in records:
+        groups.setdefault(name(record), []).append(record)
+    return groups
 
 
 class Hardware:

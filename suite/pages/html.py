@@ -238,12 +238,12 @@ def _curve_data(context: Context, record: Record) -> str:
     bounds = task_bounds(record)
     floor = bounds.floor if bounds else None
     low, high = curve_limits([curve], floor)
-    x = curve.steps / max(1, int(curve.steps[-1])) * _BOX[0]
-    lines = []
-    for values in [curve.mean(floor), *curve.returns[:MOST_SEEDS_DRAWN]]:
-        known = np.isfinite(values)
-        y = np.clip((high - values[known]) / (high - low), 0, 1) * _BOX[1]
-        points = zip(x[known].tolist(), y.tolist(), strict=True)
-        lines.append(" ".join(f"{a:.0f},{b:.0f}" for a, b in points))
+    x = np.rint(curve.steps / max(1, int(curve.steps[-1])) * _BOX[0]).tolist()
+    values = np.stack([curve.mean(floor), *curve.returns[:MOST_SEEDS_DRAWN]])
+    y = np.rint(np.clip((high - values) / (high - low), 0, 1) * _BOX[1]).tolist()
+    lines = [
+        " ".join(f"{a:.0f},{b:.0f}" for a, b in zip(x, line, strict=True) if b == b)  # not NaN
+        for line in y
+    ]
     ends = f"{short_number(low)}|{short_number(high)}|{short_count(int(curve.steps[-1]))}"
     return f' data-curves="{";".join(lines)}" data-ends="{ends}"'

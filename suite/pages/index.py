@@ -7,7 +7,16 @@ from dataclasses import dataclass, field
 
 from suite.leaderboard import cell_state
 from suite.markdown import DASH, escape, file_name, link, plural, table
-from suite.pages.common import ALGORITHMS, HTML, INDEX, Files, protocol_path, render, source_line
+from suite.pages.common import (
+    ALGORITHMS,
+    HTML,
+    INDEX,
+    Files,
+    group_by,
+    protocol_path,
+    render,
+    source_line,
+)
 from suite.protocols import PROTOCOLS
 from suite.records import Record
 
@@ -146,11 +155,12 @@ def matrix_of(records: Iterable[Record]) -> Matrix:
 
 def _state_table(records: Sequence[Record], name: str, matrix: Matrix) -> str:
     protocol = PROTOCOLS[name]
+    by_algorithm = group_by(records, lambda record: record.algorithm)
     rows = []
     for algorithm in matrix.algorithms:
         states = []
         for family in matrix.families:
-            state = cell_state(records, protocol, algorithm, family)
+            state = cell_state(by_algorithm.get(algorithm, ()), protocol, algorithm, family)
             mark = _MARKS.get(matrix.fit.get((algorithm, family), ""), "")
             states.append((DASH if state == "no tasks" else state) + mark)
         rows.append([_name(algorithm, matrix), *states])

@@ -64,7 +64,7 @@ def _task_table(draft: Draft) -> str:
     context, protocol = draft.context, draft.context.protocol
     rows = []
     for task in context.tasks:
-        budgets = [record.budget for record in context.records if record.task == task]
+        budgets = [record.budget for record in context.by_task.get(task, ())]
         count = len(budgets)
         budgets += [row.steps for row in protocol.budgets if row.task == task] if protocol else []
         steps = ", ".join(map(short_count, sorted(set(budgets))))

@@ -29,7 +29,7 @@ from suite.scores import task_bounds, window_start
 
 def task_page(context: Context, task: str) -> Files:
     """Write the page of a task with its figures."""
-    records = [record for record in context.records if record.task == task]
+    records = context.by_task[task]
     draft = Draft(context, context.task_path(task), records)
     family, name = task.split("/", 1)
     protocol = draft.link(context.name, context.path)
@@ -164,12 +164,13 @@ def _run_table(draft: Draft, entries: Mapping[str, Entry]) -> str:
     decimals = common_decimals(entries.values())
     rows = []
     for algorithm, entry in sorted(entries.items()):
+        name = draft.algorithm(algorithm)
         for place, run in enumerate(entry.record.runs):
             raw, normalised = float(entry.scores.raw[place]), entry.scores.normalised
             is_scored = run.status != "crashed" and math.isfinite(raw)
             rows.append(
                 [
-                    draft.algorithm(algorithm),
+                    name,
                     escape(run.status),
                     str(run.seed),
                     number(raw, decimals) if is_scored else DASH,
