@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import astuple, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -318,7 +318,7 @@ def test_the_ledger_only_grows(world: World) -> None:
     outcome = run(tape_work(steps=40, evaluations=10))
     for seed in outcome.runs:
         for before, after in zip(seed.ledger[:-1], seed.ledger[1:], strict=True):
-            pairs = zip(astuple(before), astuple(after), strict=True)
+            pairs = zip(before, after, strict=True)
             assert all(earlier <= later for earlier, later in pairs)
         assert seed.ledger[-1].cpu_seconds > 0
         assert seed.ledger[-1].peak_memory_mb > 0
