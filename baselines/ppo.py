@@ -291,10 +291,12 @@ ALGORITHM = Algorithm(
             "features": 256,
             "hidden": (),
         },
-        # lanes, rollout and epochs of rl-starter-files
+        # lanes and step size of rl-starter-files, with half its rollout and twice its epochs: rare
+        # rewards are learned from before they are outnumbered
         "minigrid": {
             "lanes": 16,
-            "epochs": 4,
+            "rollout_steps": 64,
+            "epochs": 8,
             "minibatch_size": 128,
             "learning_rate": 1e-3,
             "entropy_coefficient": 0.01,
