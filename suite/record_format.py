@@ -52,8 +52,9 @@ class LedgerRow(NamedTuple):
     wall_seconds: float
     """Of training alone, evaluation excluded; shared by the seeds that trained together."""
     cpu_seconds: float
-    """Likewise."""
+    """Likewise; of all processes."""
     peak_memory_mb: float
+    """Of all processes together, those of environments included."""
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,6 @@ checkpoint needs no engine state, and a resumed run equals an uninterrupted one.
 from __future__ import annotations
 
 import hashlib
-import resource
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
@@ -26,7 +25,7 @@ from torch import Tensor
 
 from suite.checkpoint import load_checkpoint, save_checkpoint
 from suite.configs import config_from_plain
-from suite.envs.lanes import Lanes
+from suite.envs.lanes import Lanes, own_usage
 from suite.evaluation import Evaluation, evaluate, evaluation_lanes
 from suite.interface import to_numpy, to_tensors
 from suite.protocols import Protocol, canonical_json, evaluation_steps, segment_steps
@@ -136,6 +135,7 @@ class Runner:
         self.evaluations = 0
         self.started = _now()
         self.wall = self.cpu = self.memory = 0.0
+        self._lane_memory = {"train": 0.0, "evaluation": 0.0}
         self._last_report = 0.0
 
         code_state()  # now, not at the end: the checkout may move on while this process runs
@@ -158,7 +158,7 @@ class Runner:
     def _train_segment(self, end: int) -> None:
         lanes = self._make_lanes("train", "train", self.segment, self.lanes)
         space = lanes.spaces.action
-        clock = _Clock()
+        clock = _Clock(lanes)
         try:
             leaves = lanes.reset()
             obs = to_tensors(leaves, self.device)
@@ -186,7 +186,7 @@ class Runner:
                     self._add_time(clock)
                     self._evaluate_if_due()
                     self._check_time()
-                    clock = _Clock()
+                    clock = _Clock(lanes)
                 if not any(seed.status == "ok" for seed in self.seeds):
                     break
         finally:
@@ -228,7 +228,7 @@ class Runner:
             step = self.due[self.evaluations]
             for name, rows in self.agent.parameters().items():
                 self._check(f"{name} parameters", rows.cpu().numpy())
-            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+            peak = own_usage().peak_memory_mb + sum(self._lane_memory.values())
             self.memory = max(self.memory, round(peak, 1))  # of all processes of a resumed run
             played = {split: self._evaluate(index) for index, split in enumerate(self.task.splits)}
             for row, seed in enumerate(self.seeds):
@@ -249,6 +249,7 @@ class Runner:
         width = evaluation_lanes(rules.episodes)
         lanes = self._make_lanes(self.task.splits[index], "evaluation", period, width)
         result = evaluate(self.agent, lanes, rules.episodes, rules.max_episode_steps, self.device)
+        self._note_memory("evaluation", lanes)
         for row, reason in lanes.failures.items():
             self._fail(row, "crashed", reason)
         self._check("evaluation return", result.returns)
@@ -281,6 +282,12 @@ class Runner:
         wall, cpu = clock.read()
         self.wall += wall
         self.cpu += cpu
+        self._note_memory("train", clock.lanes)
+
+    def _note_memory(self, role: str, lanes: Lanes) -> None:
+        """Keep the most that lanes of a role have used beside this process."""
+        used = lanes.usage().peak_memory_mb
+        self._lane_memory[role] = max(self._lane_memory[role], used)
 
     def _check_time(self) -> None:
         limit = self.work.protocol.time_limit
@@ -346,13 +353,17 @@ class Runner:
 
 
 class _Clock:
-    """Wall and CPU seconds since it was made."""
+    """Wall and CPU seconds since it was made, of this process and those of some lanes."""
 
-    def __init__(self) -> None:
-        self.wall, self.cpu = time.monotonic(), time.process_time()
+    def __init__(self, lanes: Lanes) -> None:
+        self.lanes = lanes
+        self.wall, self.cpu = time.monotonic(), self._cpu_seconds()
 
     def read(self) -> tuple[float, float]:
-        return time.monotonic() - self.wall, time.process_time() - self.cpu
+        return time.monotonic() - self.wall, self._cpu_seconds() - self.cpu
+
+    def _cpu_seconds(self) -> float:
+        return own_usage().cpu_seconds + self.lanes.usage().cpu_seconds
 
 
 def _now() -> str:

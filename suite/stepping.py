@@ -169,6 +169,8 @@ def compare(task_id: str, rounds: int, steps: int = 200) -> Rates:
             alone.append(_seconds(step, actions))
             shape = (SEEDS, LANES, *actions.shape[2:])
             ours.append(_seconds(lanes.step, actions.reshape(steps, *shape)))
+        if lanes.failures:  # dead lanes are fast
+            raise RuntimeError(f"{task_id}: {'; '.join(lanes.failures.values())}")
     finally:
         lanes.close()
     total = steps * seeds.size

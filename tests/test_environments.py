@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 from gymnasium import spaces as upstream
 
+from suite.envs import engines, probes
 from suite.envs import gymnasium as gymnasium_family
-from suite.envs import probes
 from suite.envs.engines import EnvpoolLanes, GymnasiumLanes, read_observation_space, read_space
 from suite.envs.lanes import Lanes
 from suite.registry import family_names, load_family
@@ -240,6 +240,24 @@ def _single(observation: np.ndarray) -> np.ndarray:
 
 def _task(task_id: str) -> Task:
     return next(f.tasks[t] for f in FAMILIES for t in f.tasks if f.tasks[t].id == task_id)
+
+
+@pytest.mark.parametrize(
+    ("cpus", "threads", "first"),
+    [
+        ({0, 1}, 2, 0),
+        ({4, 5, 6}, 3, 4),
+        ({0, 1, 2}, 2, -1),  # Linux may choose
+        ({0, 2}, 2, -1),
+        ({0}, 2, -1),
+        ({3}, 1, -1),
+    ],
+)
+def test_pool_threads_are_bound_where_there_is_one_cpu_for_each(
+    monkeypatch: pytest.MonkeyPatch, cpus: set[int], threads: int, first: int
+):
+    monkeypatch.setattr(engines.os, "sched_getaffinity", lambda process: cpus)
+    assert engines._first_cpu(threads) == first
 
 
 def test_envpool_rows_are_lanes_whatever_the_number_of_threads():

@@ -272,6 +272,20 @@ def test_a_game_that_raises_takes_out_its_own_seed_only():
     assert_row_failed(outcomes, intact, since=5)
 
 
+def test_usage_is_that_of_all_players_also_after_their_end():
+    lanes = make([[1, 2], [3, 4]])
+    assert lanes.usage() == (0.0, 0.0)
+    lanes.reset()
+    begun = lanes.usage()
+    assert begun.peak_memory_mb > 2 * 20
+    for action in random_actions(Discrete(23), (2, 2), 300):
+        lanes.step(action)
+    usage = lanes.usage()
+    assert usage.cpu_seconds > begun.cpu_seconds > 0
+    lanes.close()
+    assert lanes.usage() == usage
+
+
 def is_running(pid: int) -> bool:
     return Path(f"/proc/{pid}").exists()
 

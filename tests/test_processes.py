@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from suite.envs.engines import GymnasiumLanes
-from suite.envs.lanes import Lanes
+from suite.envs.lanes import Lanes, Usage, total_usage
 from suite.envs.processes import ProcessLanes
 from suite.steps import LaneStep
 
@@ -125,6 +125,21 @@ def test_a_worker_that_dies_takes_out_the_seeds_of_its_lanes():
             assert_same(outcome, alone.step(action), [0, 1])
             assert not outcome.next_obs["observation"][2].any()
     assert lanes.failures == {2: "the lane's process was ended by SIGKILL"}
+
+
+def test_usage_is_the_workers_own_summed_and_kept_after_the_end():
+    with opened(make_walk, 3) as lanes:
+        lanes.reset()
+        before = lanes.usage()
+        for action in np.tile(ACTIONS, (20, 1, 1)):
+            lanes.step(action)
+        after = lanes.usage()
+        assert after.cpu_seconds > before.cpu_seconds > 0
+        assert after == total_usage(lanes._usages)
+        own = min(usage.peak_memory_mb for usage in lanes._usages)
+        assert 10 < own <= after.peak_memory_mb / 3
+    assert lanes.usage() == after
+    assert make_walk(SEEDS).usage() == Usage(0.0, 0.0)
 
 
 def test_closing_ends_the_workers_and_may_be_done_twice():

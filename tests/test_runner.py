@@ -17,7 +17,8 @@ from torch import Tensor
 from baselines.agent import Algorithm, Metrics, Setting
 from suite import runner
 from suite.checkpoint import save_checkpoint
-from suite.envs.lanes import Lanes
+from suite.envs import lanes as lanes_module
+from suite.envs.lanes import Lanes, Usage
 from suite.evaluation import evaluate, evaluation_lanes
 from suite.runner import Outcome, Progress, Work, run
 from suite.spaces import Discrete, Spaces, box
@@ -59,6 +60,9 @@ class CountingLanes(Lanes):
         step = LaneStep(obs, next_obs, reward, terminated, ended & ~terminated)
         return self.world.trouble(self, step)
 
+    def usage(self) -> Usage:
+        return self.world.usage(self)
+
     def close(self) -> None:
         self._note("close")
 
@@ -82,6 +86,7 @@ class World:
     episode_steps: int = EPISODE_STEPS
     trouble: Callable[[CountingLanes, LaneStep], LaneStep] = lambda lanes, step: step
     losses: Callable[[int, Tensor], Tensor] = lambda count, loss: loss
+    usage: Callable[[CountingLanes], Usage] = lambda lanes: Usage(0.0, 0.0)
 
     def make(self, task: Task, seeds: np.ndarray, split: str, threads: int) -> CountingLanes:
         self.lane_seeds.append(seeds)
@@ -335,6 +340,23 @@ def test_training_time_leaves_evaluation_out(world: World, monkeypatch: pytest.M
     monkeypatch.setattr(runner.time, "monotonic", lambda: now[0])
     outcome = run(tape_work(steps=6, segments=2, evaluations=3))
     assert [row.wall_seconds for row in outcome.runs[0].ledger] == [0, 2, 4, 6]
+
+
+def test_the_ledger_counts_what_the_lanes_own_processes_use(world: World) -> None:
+    alone = run(tape_work(steps=6, segments=2, evaluations=3)).runs[0].ledger
+    used = [0.0]
+
+    def trouble(lanes: CountingLanes, step: LaneStep) -> LaneStep:
+        used[0] += 1000
+        return step
+
+    world.trouble = trouble
+    world.usage = lambda lanes: Usage(used[0], 1e6 if lanes.training else 2e6)
+    ledger = run(tape_work(steps=6, segments=2, evaluations=3)).runs[0].ledger
+    extra = [round(row.cpu_seconds, -3) for row in ledger]
+    assert extra == [0, 2000, 4000, 6000]  # of training; evaluation left out
+    assert max(row.peak_memory_mb for row in alone) < 1e6
+    assert [round(row.peak_memory_mb, -6) for row in ledger] == [0, 3e6, 3e6, 3e6]
 
 
 def test_progress_tells_steps_and_scores(world: World) -> None:
@@ -684,7 +706,7 @@ def test_the_peak_of_memory_outlives_the_process(
     work = make_work("random", "gymnasium/CartPole-v1", steps=160, segments=2, evaluations=4)
     work = replace(work, folder=tmp_path)
     usage = SimpleNamespace(ru_maxrss=500 * 1024)
-    monkeypatch.setattr(runner.resource, "getrusage", lambda who: usage)
+    monkeypatch.setattr(lanes_module.resource, "getrusage", lambda who: usage)
     first = runner.Runner(work, lambda progress: None)
     first.train()  # saves at the end of its last segment
     second = runner.Runner(work, lambda progress: None)

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
+import numpy as np
 import pytest
 
-from suite.registry import family_names
+from suite import stepping
+from suite.envs.lanes import Lanes
+from suite.registry import engine_for, family_names
 from suite.stepping import PACKAGES, compare
+from suite.tasks import Task
 
 
 def test_every_family_but_gymnasium_is_compared():
@@ -18,3 +24,14 @@ def test_both_sides_step(task: str):
     assert rates.ours > 0
     assert rates.ratio == pytest.approx(rates.ours / rates.alone)
     assert rates.package.startswith(PACKAGES[task][0])
+
+
+def test_lanes_that_fail_have_no_speed(monkeypatch: pytest.MonkeyPatch):
+    def make(task: Task, seeds: np.ndarray, split: str, threads: int) -> Lanes:
+        lanes = engine_for(task).make(task, seeds, split, threads)
+        lanes.failures[0] = "the lane is gone"
+        return lanes
+
+    monkeypatch.setattr(stepping, "engine_for", lambda task: SimpleNamespace(make=make))
+    with pytest.raises(RuntimeError, match="DoorKey-5x5-v0: the lane is gone"):
+        compare("minigrid/MiniGrid-DoorKey-5x5-v0", rounds=1, steps=3)

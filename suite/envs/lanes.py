@@ -7,12 +7,37 @@ on where the last observation of an episode goes. Behind :class:`Lanes` every ac
 
 from __future__ import annotations
 
+import resource
+import time
 from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from suite.spaces import Spaces
 from suite.steps import LaneStep
+
+
+class Usage(NamedTuple):
+    """What processes have used so far."""
+
+    cpu_seconds: float
+    """Of all their threads."""
+    peak_memory_mb: float
+    """Largest resident memory of each, summed over them."""
+
+
+def total_usage(usages: Iterable[Sequence[float]]) -> Usage:
+    """What several processes have used together."""
+    used = list(usages)
+    return Usage(sum(one[0] for one in used), sum(one[1] for one in used))
+
+
+def own_usage() -> Usage:
+    """What this process has used."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return Usage(time.process_time(), peak / 1024)
 
 
 class Lanes(ABC):
@@ -41,6 +66,10 @@ class Lanes(ABC):
 
         Returns fresh arrays every time: on the CPU, tensors share their memory.
         """
+
+    def usage(self) -> Usage:
+        """What processes beside this one have used to step the lanes; also after ``close``."""
+        return Usage(0.0, 0.0)
 
     @abstractmethod
     def close(self) -> None:

@@ -43,7 +43,7 @@ from typing import Any
 
 import numpy as np
 
-from suite.envs.lanes import Lanes
+from suite.envs.lanes import Lanes, Usage, own_usage, total_usage
 from suite.spaces import Box, Discrete, Spaces, Text, box
 from suite.steps import LaneStep
 from suite.tasks import Bounds, Engine, Family, Task
@@ -194,6 +194,8 @@ class _Work:
     """Shared, :data:`RECORD` of all lanes of all seeds."""
     start: int
     """Position of the first of these lanes among them."""
+    usage: Any
+    """Shared, where the process tells its :class:`Usage`."""
     folder: str
     """For the files of the games."""
 
@@ -217,10 +219,13 @@ def _serve(work: _Work, parent: Connection) -> None:
             game.step()
 
     with suppress(EOFError, ConnectionError):  # the parent is gone, without having said so
-        parent.send_bytes(_attempt(begin))
+        play = begin
         while True:
+            trouble = _attempt(play)
+            work.usage[:] = own_usage()
+            parent.send_bytes(trouble)
             parent.recv_bytes()
-            parent.send_bytes(_attempt(step))
+            play = step
     shutil.rmtree(work.folder, ignore_errors=True)
 
 
@@ -287,6 +292,7 @@ class NetHackLanes(Lanes):
         self._memory = _CONTEXT.RawArray("B", RECORD.itemsize * seeds.size)
         self._records = np.frombuffer(self._memory, RECORD).reshape(self.shape)
         self._players: list[_Player] = []
+        self._usages: list[Any] = []
         self._end_all = weakref.finalize(self, _end, self._players)
 
     def reset(self) -> dict[str, np.ndarray]:
@@ -311,6 +317,9 @@ class NetHackLanes(Lanes):
                 leaf[ended] = self._records["first_obs"][name][ended]
         return LaneStep(obs, next_obs, self._records["reward"].copy(), terminated, truncated)
 
+    def usage(self) -> Usage:
+        return total_usage(self._usages)
+
     def close(self) -> None:
         self._end_all()
 
@@ -320,12 +329,14 @@ class NetHackLanes(Lanes):
         _CONTEXT.set_forkserver_preload(["__main__", "nle.env.tasks", __name__])
         folder = tempfile.mkdtemp(prefix="suite-nethack-")
         connection, child = _CONTEXT.Pipe()
+        self._usages.append(_CONTEXT.RawArray("d", 2))
         work = _Work(
             self._task.name,
             self._task.horizon,
             self._seeds[row, lanes],
             self._memory,
             row * self.shape[1] + int(lanes[0]),
+            self._usages[-1],
             folder,
         )
         process = _CONTEXT.Process(target=_serve, args=(work, child), daemon=True)

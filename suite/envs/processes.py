@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from suite.envs.lanes import Lanes
+from suite.envs.lanes import Lanes, Usage, own_usage, total_usage
 from suite.steps import LaneStep
 
 _GRACE_SECONDS = 5.0
@@ -37,6 +37,7 @@ class ProcessLanes(Lanes):
         self._lanes = np.array_split(np.arange(seeds.size), workers)  # of each worker
         self._connections: list[Connection] = []
         self._processes = []
+        self._usages = [Usage(0.0, 0.0)] * workers
         for lanes in self._lanes:
             ours, theirs = context.Pipe()
             part = seeds.reshape(-1, 1)[lanes]
@@ -96,6 +97,9 @@ class ProcessLanes(Lanes):
             truncated.reshape(self.shape),
         )
 
+    def usage(self) -> Usage:
+        return total_usage(self._usages)
+
     def close(self) -> None:
         for connection in self._connections:
             connection.close()  # a worker ends when its pipe does
@@ -116,7 +120,7 @@ class ProcessLanes(Lanes):
     def _receive(self, worker: int) -> Any:
         """What a worker answers; None if it died, which is the end of its lanes' seeds."""
         try:
-            answer, failures = self._connections[worker].recv()
+            answer, failures, self._usages[worker] = self._connections[worker].recv()
         except (EOFError, OSError):
             process = self._processes[worker]
             process.join()
@@ -154,7 +158,7 @@ def _serve(make: Callable[[np.ndarray], Lanes], seeds: np.ndarray, connection: C
     answer: Any = lanes.spaces
     while True:
         try:
-            connection.send((answer, lanes.failures))
+            connection.send((answer, lanes.failures, own_usage()))
             action = connection.recv()
         except (EOFError, OSError):  # closed, or the parent is gone
             lanes.close()
