@@ -26,12 +26,11 @@ from torch import Tensor
 from baselines.agent import Algorithm, Metrics, Setting
 from baselines.parts.actor_critic import (
     ActorCritic,
+    PolicyConfig,
     count_rollouts,
     rollout_advantages,
     scaled_rewards,
 )
-from baselines.parts.layers import Activation
-from baselines.parts.networks import ImageNetwork, VectorScale
 from baselines.parts.normalise import RewardScale
 from baselines.parts.optim import Adam, ParameterMatrix, linear_decay, per_seed_mean
 from baselines.parts.rollout import Rollout
@@ -40,7 +39,7 @@ from suite.steps import Carry, Observation, Transition
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(PolicyConfig):
     """Defaults are RL Baselines3 Zoo's lanes and steps, with Adam's usual step size."""
 
     lanes: int = 8
@@ -61,18 +60,6 @@ class Config:
     """Weight of the entropy bonus."""
     max_gradient_norm: float = 0.5
     """Per seed."""
-    hidden: tuple[int, ...] = (64, 64)
-    """Hidden layers of the actor and of the critic."""
-    activation: Activation = "tanh"
-    """Nonlinearity of the hidden layers."""
-    initial_log_std: float = 0.0
-    """Log standard deviation of the policy at the start, in units of half the action range."""
-    vectors: VectorScale = "moments"
-    """How vector observations are scaled: by running moments, symlog or not at all."""
-    image_network: ImageNetwork = "nature"
-    """Convolutions for images."""
-    features: int = 512
-    """Outputs of the dense layer after an image or a grid of symbols."""
     normalise_rewards: bool = True
     """Divide rewards by the running deviation of the discounted return."""
 
@@ -107,8 +94,7 @@ class A2C:
     def act(
         self, carry: Carry, obs: Observation, first: Tensor, explore: bool
     ) -> tuple[Carry, Tensor, dict[str, Tensor]]:
-        head, lanes = self.networks.head, first.shape[1]
-        noise = head.noise(self.streams, "exploration", lanes) if explore else None
+        noise = self.networks.noise(self.streams, first.shape[1], explore)
         action, sample = self.networks.act(obs, noise)
         return carry, action, {"sample": sample}
 
@@ -195,6 +181,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
     # lanes, steps, value coefficient and step size of RL Baselines3 Zoo
     "atari": {
+        "evaluation": "sampled",
         "lanes": 16,
         "rollout_steps": 5,
         "learning_rate": 7e-4,
@@ -204,6 +191,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
     # discount and networks of Cobbe et al. 2020
     "procgen": {
+        "evaluation": "sampled",
         "lanes": 16,
         "rollout_steps": 16,
         "learning_rate": 5e-4,
@@ -216,6 +204,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
     # lanes, step size and trace of rl-starter-files
     "minigrid": {
+        "evaluation": "sampled",
         "lanes": 16,
         "learning_rate": 1e-3,
         "trace": 0.95,
@@ -224,6 +213,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "hidden": (64,),
     },
     "nethack": {
+        "evaluation": "sampled",
         "rollout_steps": 16,
         "learning_rate": 3e-4,
         "trace": 0.95,

@@ -104,7 +104,7 @@ class Algorithm:
     adapter: str = ""
     """The paper whose adapter makes the remaining kinds of actions possible."""
     evaluation: Literal["greedy", "sampled"] = "greedy"
-    """The published habit in evaluation."""
+    """The published habit in evaluation; a config's own field ``evaluation`` comes first."""
     presets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Overrides of the config's defaults by family (``mujoco``), by a pattern of tasks
     (``dmcontrol/*-pixels``), by task (``gymnasium/Taxi-v3``), by protocol (``smoke``) or by a name

@@ -26,6 +26,7 @@ from torch import Tensor
 from baselines.agent import Algorithm, Metrics, Setting
 from baselines.parts.actor_critic import (
     ActorCritic,
+    PolicyConfig,
     count_rollouts,
     flat_items,
     observations,
@@ -33,8 +34,6 @@ from baselines.parts.actor_critic import (
     scaled_rewards,
     split_items,
 )
-from baselines.parts.layers import Activation
-from baselines.parts.networks import ImageNetwork, VectorScale
 from baselines.parts.normalise import RewardScale
 from baselines.parts.optim import Adam, ParameterMatrix, linear_decay, per_seed_mean
 from baselines.parts.rollout import Rollout, take
@@ -43,7 +42,7 @@ from suite.steps import Carry, Observation, Transition
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(PolicyConfig):
     """Defaults are CleanRL's for continuous control, with more lanes."""
 
     lanes: int = 8
@@ -70,18 +69,6 @@ class Config:
     """Weight of the entropy bonus."""
     max_gradient_norm: float = 0.5
     """Per seed."""
-    hidden: tuple[int, ...] = (64, 64)
-    """Hidden layers of the actor and of the critic."""
-    activation: Activation = "tanh"
-    """Nonlinearity of the hidden layers."""
-    initial_log_std: float = 0.0
-    """Log standard deviation of the policy at the start, in units of half the action range."""
-    vectors: VectorScale = "moments"
-    """How vector observations are scaled: by running moments, symlog or not at all."""
-    image_network: ImageNetwork = "nature"
-    """Convolutions for images."""
-    features: int = 512
-    """Outputs of the dense layer after an image or a grid of symbols."""
     normalise_rewards: bool = True
     """Divide rewards by the running deviation of the discounted return."""
 
@@ -123,8 +110,7 @@ class PPO:
     def act(
         self, carry: Carry, obs: Observation, first: Tensor, explore: bool
     ) -> tuple[Carry, Tensor, dict[str, Tensor]]:
-        head, lanes = self.networks.head, first.shape[1]
-        noise = head.noise(self.streams, "exploration", lanes) if explore else None
+        noise = self.networks.noise(self.streams, first.shape[1], explore)
         action, sample = self.networks.act(obs, noise)
         return carry, action, {"sample": sample}
 
@@ -257,6 +243,7 @@ ALGORITHM = Algorithm(
         },
         # CleanRL's ppo_atari_envpool
         "atari": {
+            "evaluation": "sampled",
             "epochs": 4,
             "minibatch_size": 256,
             "learning_rate": 2.5e-4,
@@ -280,6 +267,7 @@ ALGORITHM = Algorithm(
         },
         # Cobbe et al. 2020, with a quarter of their 64 lanes and half of their 256 steps
         "procgen": {
+            "evaluation": "sampled",
             "lanes": 16,
             "epochs": 3,
             "minibatch_size": 256,
@@ -294,6 +282,7 @@ ALGORITHM = Algorithm(
         # lanes and step size of rl-starter-files, with half its rollout and twice its epochs: rare
         # rewards are learned from before they are outnumbered
         "minigrid": {
+            "evaluation": "sampled",
             "lanes": 16,
             "rollout_steps": 64,
             "epochs": 8,
@@ -305,6 +294,7 @@ ALGORITHM = Algorithm(
             "hidden": (64,),
         },
         "nethack": {
+            "evaluation": "sampled",
             "epochs": 3,
             "minibatch_size": 128,
             "learning_rate": 2.5e-4,

@@ -32,6 +32,7 @@ from torch import Tensor, nn
 from baselines.agent import Algorithm, Metrics, Setting
 from baselines.parts.actor_critic import (
     Policy,
+    PolicyConfig,
     Value,
     count_rollouts,
     flat_items,
@@ -39,8 +40,6 @@ from baselines.parts.actor_critic import (
     scaled_rewards,
     summed_gradient,
 )
-from baselines.parts.layers import Activation
-from baselines.parts.networks import ImageNetwork, VectorScale
 from baselines.parts.normalise import RewardScale
 from baselines.parts.optim import Adam, ParameterMatrix, linear_decay
 from baselines.parts.returns import generalised_advantage
@@ -50,7 +49,7 @@ from suite.steps import Carry, Observation, Transition
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(PolicyConfig):
     """Defaults are for tasks whose episodes have some hundred steps."""
 
     lanes: int = 4
@@ -75,18 +74,6 @@ class Config:
     """Weight of the entropy bonus."""
     max_gradient_norm: float = 0.5
     """Per seed."""
-    hidden: tuple[int, ...] = (64, 64)
-    """Hidden layers of the actor, and of the baseline."""
-    activation: Activation = "tanh"
-    """Nonlinearity of the hidden layers."""
-    initial_log_std: float = 0.0
-    """Log standard deviation of the policy at the start, in units of half the action range."""
-    vectors: VectorScale = "moments"
-    """How vector observations are scaled: by running moments, symlog or not at all."""
-    image_network: ImageNetwork = "nature"
-    """Convolutions for images."""
-    features: int = 512
-    """Outputs of the dense layer after an image or a grid of symbols."""
     normalise_rewards: bool = False
     """Divide rewards by the running deviation of the discounted return."""
     piece_size: int = 2048
@@ -123,8 +110,7 @@ class Reinforce:
     def act(
         self, carry: Carry, obs: Observation, first: Tensor, explore: bool
     ) -> tuple[Carry, Tensor, dict[str, Tensor]]:
-        head, lanes = self.policy.head, first.shape[1]
-        noise = head.noise(self.streams, "exploration", lanes) if explore else None
+        noise = self.policy.noise(self.streams, first.shape[1], explore)
         action, sample = self.policy.act(obs, noise)
         return carry, action, {"sample": sample}
 
@@ -271,6 +257,7 @@ ALGORITHM = Algorithm(
         },
         # episodes of thousands of steps
         "atari": {
+            "evaluation": "sampled",
             "rollout_steps": 128,
             "lanes": 8,
             "whole_episodes": False,
@@ -280,6 +267,7 @@ ALGORITHM = Algorithm(
         },
         # discount and networks of Cobbe et al. 2020; episodes of up to 1,000 steps
         "procgen": {
+            "evaluation": "sampled",
             "lanes": 8,
             "rollout_steps": 128,
             "whole_episodes": False,
@@ -292,6 +280,7 @@ ALGORITHM = Algorithm(
         },
         # episodes of 100 to some hundred steps
         "minigrid": {
+            "evaluation": "sampled",
             "lanes": 8,
             "rollout_steps": 256,
             "features": 128,
@@ -299,6 +288,7 @@ ALGORITHM = Algorithm(
             "piece_size": 512,
         },
         "nethack": {
+            "evaluation": "sampled",
             "lanes": 8,
             "rollout_steps": 128,
             "whole_episodes": False,

@@ -29,6 +29,7 @@ from torch import Tensor
 from baselines.agent import Algorithm, Metrics, Setting
 from baselines.parts.actor_critic import (
     Policy,
+    PolicyConfig,
     Value,
     count_rollouts,
     flat_items,
@@ -38,9 +39,7 @@ from baselines.parts.actor_critic import (
     split_items,
     summed_gradient,
 )
-from baselines.parts.layers import Activation
 from baselines.parts.natural_gradient import Fisher, conjugate_gradient, detached, kl_divergence
-from baselines.parts.networks import ImageNetwork, VectorScale
 from baselines.parts.normalise import RewardScale
 from baselines.parts.optim import Adam, ParameterMatrix, per_seed_mean
 from baselines.parts.rollout import Rollout, take
@@ -49,7 +48,7 @@ from suite.steps import Carry, Observation, Transition
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(PolicyConfig):
     """Defaults follow Stable-Baselines3 Contrib's, with more lanes and shorter rollouts."""
 
     lanes: int = 8
@@ -80,18 +79,6 @@ class Config:
     """The critic's passes over a rollout."""
     critic_minibatch_size: int = 128
     """B, transitions per step of the critic."""
-    hidden: tuple[int, ...] = (64, 64)
-    """Hidden layers of the actor and of the critic."""
-    activation: Activation = "tanh"
-    """Nonlinearity of the hidden layers."""
-    initial_log_std: float = 0.0
-    """Log standard deviation of the policy at the start, in units of half the action range."""
-    vectors: VectorScale = "moments"
-    """How vector observations are scaled: by running moments, symlog or not at all."""
-    image_network: ImageNetwork = "nature"
-    """Convolutions for images."""
-    features: int = 512
-    """Outputs of the dense layer after an image or a grid of symbols."""
     normalise_rewards: bool = True
     """Divide rewards by the running deviation of the discounted return."""
     piece_size: int = 1024
@@ -131,8 +118,7 @@ class TRPO:
     def act(
         self, carry: Carry, obs: Observation, first: Tensor, explore: bool
     ) -> tuple[Carry, Tensor, dict[str, Tensor]]:
-        head, lanes = self.policy.head, first.shape[1]
-        noise = head.noise(self.streams, "exploration", lanes) if explore else None
+        noise = self.policy.noise(self.streams, first.shape[1], explore)
         action, sample = self.policy.act(obs, noise)
         return carry, action, {"sample": sample}
 
@@ -280,6 +266,7 @@ ALGORITHM = Algorithm(
             "fisher_stride": 8,
         },
         "atari": {
+            "evaluation": "sampled",
             "critic_epochs": 3,
             "critic_learning_rate": 2.5e-4,
             "critic_minibatch_size": 256,
@@ -290,6 +277,7 @@ ALGORITHM = Algorithm(
         },
         # discount and networks of Cobbe et al. 2020
         "procgen": {
+            "evaluation": "sampled",
             "lanes": 16,
             "critic_epochs": 3,
             "critic_learning_rate": 5e-4,
@@ -302,6 +290,7 @@ ALGORITHM = Algorithm(
             "fisher_stride": 16,
         },
         "minigrid": {
+            "evaluation": "sampled",
             "lanes": 16,
             "critic_epochs": 4,
             "normalise_rewards": False,
@@ -311,6 +300,7 @@ ALGORITHM = Algorithm(
             "fisher_stride": 8,
         },
         "nethack": {
+            "evaluation": "sampled",
             "critic_epochs": 3,
             "critic_learning_rate": 2.5e-4,
             "vectors": "symlog",

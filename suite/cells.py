@@ -322,7 +322,7 @@ def _blank(cell: Cell, entry: Any, engine: Engine, request: Request) -> Record:
         config=cell.config,
         fit=kind,
         adapter=adapter,
-        evaluation=entry.evaluation,
+        evaluation=str(cell.config.get("evaluation", entry.evaluation)),
         engine=engine.name,
         versions=found,
         source_hash=source_hash(cell.algorithm),

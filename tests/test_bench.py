@@ -18,7 +18,7 @@ import torch
 from suite import bench as benching
 from suite import runner
 from suite.bench import Bench, Ended, Remark, StorageError, Unwritable, Update, split, train
-from suite.cells import Cell, State, examine, parse_overrides
+from suite.cells import Cell, Request, State, examine, find_cells, parse_overrides
 from suite.executors import Died, Event, Finished, Job
 from suite.protocols import PROTOCOLS
 from suite.records import Episode, Record, load, save
@@ -160,6 +160,22 @@ def statuses(record: Record) -> dict[int, tuple[str, int]]:
 def test_all_seeds_of_a_cell_train_together(folders: Folders):
     assert folders.run().seeds == [(0, 1, 2, 3, 4)]
     assert folders.record().seeds == (0, 1, 2, 3, 4)
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "task", "evaluation"),
+    [
+        ("random", "gymnasium/CartPole-v1", "sampled"),
+        ("dqn", "minigrid/MiniGrid-DoorKey-5x5-v0", "greedy"),
+        ("ppo", "minigrid/MiniGrid-DoorKey-5x5-v0", "sampled"),
+        ("ppo", "gymnasium/CartPole-v1", "greedy"),
+    ],
+)
+def test_a_record_states_how_actions_were_chosen_in_evaluation(
+    algorithm: str, task: str, evaluation: str
+):
+    (cell,) = find_cells(Request(algorithm, task, protocol="quick"))
+    assert cell.record.evaluation == evaluation
 
 
 def test_complete_cell_is_not_run_again(folders: Folders):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Protocol
+from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -16,28 +17,29 @@ from baselines.parts.normalise import RewardScale
 from baselines.parts.optim import ParameterMatrix
 from baselines.parts.returns import generalised_advantage
 from suite.steps import Observation, Transition
+from suite.streams import Streams
 
 
-class NetworkConfig(Protocol):
-    """The fields of an algorithm's config that shape its networks."""
+@dataclass(frozen=True)
+class PolicyConfig:
+    """The part of an on-policy algorithm's config that is about its networks."""
 
-    @property
-    def hidden(self) -> tuple[int, ...]: ...
-
-    @property
-    def activation(self) -> Activation: ...
-
-    @property
-    def initial_log_std(self) -> float: ...
-
-    @property
-    def vectors(self) -> VectorScale: ...
-
-    @property
-    def image_network(self) -> ImageNetwork: ...
-
-    @property
-    def features(self) -> int: ...
+    hidden: tuple[int, ...] = (64, 64)
+    """Hidden layers of the actor, and of the critic."""
+    activation: Activation = "tanh"
+    """Nonlinearity of the hidden layers."""
+    initial_log_std: float = 0.0
+    """Log standard deviation of the policy at the start, in units of half the action range."""
+    vectors: VectorScale = "moments"
+    """How vector observations are scaled: by running moments, symlog or not at all."""
+    image_network: ImageNetwork = "nature"
+    """Convolutions for images."""
+    features: int = 512
+    """Outputs of the dense layer after an image or a grid of symbols."""
+    evaluation: Literal["greedy", "sampled"] = "greedy"
+    """What is scored: the policy's most probable actions, or samples of the policy. Presets take
+    samples in games and mazes, as authors do there (Mnih et al. 2016, Cobbe et al. 2020, Küttler
+    et al. 2020): a most probable action may be to walk into a wall for ever."""
 
 
 class Policy(nn.Module):
@@ -48,7 +50,7 @@ class Policy(nn.Module):
     """
 
     def __init__(
-        self, setting: Setting, config: NetworkConfig, twice_differentiable: bool = False
+        self, setting: Setting, config: PolicyConfig, twice_differentiable: bool = False
     ) -> None:
         super().__init__()
         self.encoder = _encoder(setting, config, twice_differentiable)
@@ -57,6 +59,7 @@ class Policy(nn.Module):
         )
         shape = (self.encoder.outputs, self.head.outputs)
         self.actor = _mlp(setting, config, *shape, 0.01, twice_differentiable)
+        self.is_sampled_in_evaluation = config.evaluation == "sampled"
 
     def distribution(self, features: Tensor) -> Distribution:
         """The policy where the encoder saw ``features [S, B, F]``."""
@@ -64,6 +67,12 @@ class Policy(nn.Module):
 
     def forward(self, obs: Observation) -> Distribution:
         return self.distribution(self.encoder(obs))
+
+    def noise(self, streams: Streams, lanes: int, explore: bool) -> Tensor | None:
+        """What :meth:`act` needs for so many lanes, in training or in evaluation."""
+        role = "exploration" if explore else "evaluation"
+        is_sampled = explore or self.is_sampled_in_evaluation
+        return self.head.noise(streams, role, lanes) if is_sampled else None
 
     @torch.no_grad()
     def act(self, obs: Observation, noise: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -81,7 +90,7 @@ class Policy(nn.Module):
 class ActorCritic(Policy):
     """A policy and a value on one encoder; the two share no further layers."""
 
-    def __init__(self, setting: Setting, config: NetworkConfig) -> None:
+    def __init__(self, setting: Setting, config: PolicyConfig) -> None:
         super().__init__(setting, config)
         self.critic = _mlp(setting, config, self.encoder.outputs, 1, 1.0)
 
@@ -98,7 +107,7 @@ class ActorCritic(Policy):
 class Value(nn.Module):
     """A value with an encoder of its own: ``{name: [S, ..., *leaf]}`` to ``[S, B]``."""
 
-    def __init__(self, setting: Setting, config: NetworkConfig) -> None:
+    def __init__(self, setting: Setting, config: PolicyConfig) -> None:
         super().__init__()
         self.encoder = _encoder(setting, config)
         self.critic = _mlp(setting, config, self.encoder.outputs, 1, 1.0)
@@ -107,9 +116,7 @@ class Value(nn.Module):
         return self.critic(self.encoder(obs)).squeeze(-1)
 
 
-def _encoder(
-    setting: Setting, config: NetworkConfig, twice_differentiable: bool = False
-) -> Encoder:
+def _encoder(setting: Setting, config: PolicyConfig, twice_differentiable: bool = False) -> Encoder:
     options = EncoderOptions(
         config.image_network, config.features, config.vectors, twice_differentiable
     )
@@ -118,7 +125,7 @@ def _encoder(
 
 def _mlp(
     setting: Setting,
-    config: NetworkConfig,
+    config: PolicyConfig,
     inputs: int,
     outputs: int,
     gain: float,
