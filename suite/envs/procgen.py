@@ -130,7 +130,8 @@ class ProcgenLanes(Lanes):
 
     def step(self, action: np.ndarray) -> LaneStep:
         flat = action.ravel()
-        going_on = self._try_without_limit(np.flatnonzero(self._elapsed == self._horizon - 1), flat)
+        is_last = self._elapsed == self._horizon - 1
+        going_on = self._try_without_limit(is_last, flat) if is_last.any() else {}
         before = self._screens
         self._vector.act(flat)
         reward, observation, first = self._vector.observe()
@@ -138,11 +139,10 @@ class ProcgenLanes(Lanes):
         self._elapsed += 1
         self._elapsed[first] = 0
         next_obs = obs = self._per_seed(self._screens)
-        truncated = np.zeros_like(first)
-        ended = np.flatnonzero(first)
-        if ended.size:
+        truncated = np.zeros(first.shape, np.bool_)
+        if first.any():
             screens = self._screens.copy()
-            screens[ended] = before[ended]
+            screens[first] = before[first]
             for lane, screen in going_on.items():
                 screens[lane], truncated[lane] = screen, True
             next_obs = self._per_seed(screens)
@@ -161,7 +161,7 @@ class ProcgenLanes(Lanes):
     def _try_without_limit(self, lanes: np.ndarray, action: np.ndarray) -> dict[int, np.ndarray]:
         """What lanes show after the action if their games do not end by themselves, by lane."""
         screens = {}
-        for lane in lanes.tolist():
+        for lane in np.flatnonzero(lanes).tolist():
             state = self._saver.save(self._vector, lane)
             self._trial.set_state([_limited(state, self._horizon + 1)])
             self._trial.act(action[lane : lane + 1])
