@@ -182,7 +182,15 @@ ALGORITHM = Algorithm(
         "dmcontrol": {"epsilon_final": 0.1},
         "atari": {"lanes": 8},
         "procgen": {"lanes": 8},
-        "minigrid": {"lanes": 8, "epsilon_fraction": 0.5},
+        # At a larger discount an action that does nothing is worth nearly as much as the best one,
+        # and more after a late success has lowered the best one's value: the greedy policy stops.
+        # Seldom rewarded tasks want some optimism, or all values are 0 when epsilon has fallen.
+        "minigrid": {
+            "lanes": 8,
+            "discount": 0.9,
+            "initial_value": 0.1,
+            "epsilon_fraction": 0.5,
+        },
         "nethack": {"lanes": 8},
         "smoke": {"lanes": 2, "cell_bits": 10},
     },

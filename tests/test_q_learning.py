@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from agents_support import make_agent, make_config
+from agents_support import make_agent, make_config, make_work
 from torch import Tensor
 
 from baselines.parts.aggregation import Aggregation, AggregationOptions
+from suite.runner import run
 from suite.spaces import ActionSpace, Box, Discrete, MultiDiscrete, Space, Spaces, Text, box
 from suite.steps import Transition
 from suite.streams import Streams
@@ -344,3 +345,19 @@ def test_values_start_at_the_initial_value() -> None:
 
 def test_smoke_tables_are_small() -> None:
     assert make_config("q_learning").cell_bits == 10
+
+
+def test_a_small_maze_is_solved() -> None:
+    """Doing nothing must lose against the way to the goal, late though some successes come."""
+    outcome = run(
+        make_work(
+            "q_learning",
+            "minigrid/MiniGrid-Empty-Random-5x5-v0",
+            steps=10_000,
+            changes={"lanes": 8, "cell_bits": 15},
+            episodes=10,
+        )
+    )
+    last = [episode.return_ for episode in outcome.episodes if episode.step == 10_000]
+    assert len(last) == 20
+    assert min(last) > 0.9
