@@ -22,7 +22,7 @@ from suite.streams import Streams
 
 @dataclass(frozen=True)
 class PolicyConfig:
-    """The part of an on-policy algorithm's config that is about its networks."""
+    """The part of an on-policy algorithm's config that is about its networks and their use."""
 
     hidden: tuple[int, ...] = (64, 64)
     """Hidden layers of the actor, and of the critic."""

@@ -129,7 +129,7 @@ def _first_cpu(threads: int) -> int:
     Threads are bound where the process has as many CPUs as threads, in a row. Left alone there,
     Linux often wakes all of them on one CPU, to run in turn: two threads on two CPUs then step
     HalfCheetah-v5 no faster than one (21,000 to 47,000 steps per second from run to run; bound,
-    38,000 to 41,000).
+    34,000 to 41,000).
     """
     if threads == 1 or not hasattr(os, "sched_getaffinity"):
         return -1
