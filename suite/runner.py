@@ -12,7 +12,9 @@ checkpoint needs no engine state, and a resumed run equals an uninterrupted one.
 from __future__ import annotations
 
 import hashlib
+import os
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -97,10 +99,24 @@ def run(work: Work, report: Report = lambda progress: None) -> Outcome:
         KeyboardInterrupt: passed on; the last finished segment can be resumed.
     """
     torch.set_num_threads(work.threads)
+    if work.device.startswith("cuda"):
+        _make_cuda_repeatable()
     runner = Runner(work, report)
     runner.resume()
     runner.train()
     return runner.outcome()
+
+
+def _make_cuda_repeatable() -> None:
+    """Have CUDA add in a fixed order, and in float32 where it says float32.
+
+    It only warns of what has no such order, and of that there is one: max pooling's backward pass,
+    whose usual kernel gathers in order and is wrongly suspected. Tests compare digests.
+    """
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when CUDA starts
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.backends.cudnn.allow_tf32 = False
+    warnings.filterwarnings("ignore", "max_pool2d_with_indices_backward_cuda", UserWarning)
 
 
 @dataclass

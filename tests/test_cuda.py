@@ -1,0 +1,76 @@
+"""The same code on a GPU; nothing here runs where there is none."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+import torch
+from agents_support import ALGORITHMS, make_work
+
+from suite.configs import plain_config, resolve_config
+from suite.protocols import PROTOCOLS, Budget
+from suite.registry import engine_for, find_task, load_algorithm
+from suite.runner import Outcome, Runner, Work, run
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+
+SMOKE = PROTOCOLS["smoke"]
+
+
+@pytest.fixture(autouse=True)
+def usual_settings() -> Iterator[None]:
+    yield
+    torch.use_deterministic_algorithms(False)
+
+
+def smoke_work(algorithm: str, task: str, steps: int) -> Work:
+    config = resolve_config(load_algorithm(algorithm), task, SMOKE.name)
+    engine = engine_for(find_task(task)).name
+    plain = plain_config(config)
+    return Work(algorithm, task, engine, SMOKE, steps, SMOKE.seeds, plain, device="cuda")
+
+
+def digests(outcome: Outcome) -> list[str]:
+    assert [(each.status, each.reason) for each in outcome.runs] == [("ok", "")] * len(outcome.runs)
+    return [each.digest for each in outcome.runs]
+
+
+@pytest.mark.filterwarnings("error::UserWarning")
+@pytest.mark.parametrize("row", SMOKE.budgets, ids=lambda row: row.task)
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_the_same_run_twice_is_the_same_run(algorithm: str, row: Budget) -> None:
+    """Of every algorithm on every family, and without a warning about chance in a kernel."""
+    work = smoke_work(algorithm, row.task, row.steps)
+    one, other = run(work), run(work)
+    assert digests(one) == digests(other)
+    assert one.episodes == other.episodes
+
+
+@pytest.mark.usefixtures("float64")
+@pytest.mark.parametrize("task", ["gymnasium/CartPole-v1", "gymnasium/Pendulum-v1"])
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_a_run_is_what_it_is_on_the_cpu(algorithm: str, task: str) -> None:
+    work = make_work(algorithm, task, 240, (0, 1, 2))
+    learned = []
+    for device in ("cpu", "cuda"):
+        running = Runner(replace(work, device=device), lambda progress: None)
+        running.train()
+        learned.append(running.agent.parameters())
+    for name, rows in learned[0].items():
+        torch.testing.assert_close(rows, learned[1][name].cpu(), rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.usefixtures("float64")
+@pytest.mark.parametrize("task", ["gymnasium/Pendulum-v1", "atari/Pong-v5"])
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_a_seed_alone_equals_the_same_seed_among_three(algorithm: str, task: str) -> None:
+    learned = []
+    for seeds in ((2,), (0, 1, 2)):
+        work = replace(make_work(algorithm, task, 128, seeds), device="cuda")
+        running = Runner(work, lambda progress: None)
+        running.train()
+        learned.append(running.agent.parameters())
+    for name, rows in learned[0].items():
+        torch.testing.assert_close(rows[0], learned[1][name][2], rtol=1e-6, atol=1e-6)
