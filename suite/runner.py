@@ -100,23 +100,27 @@ def run(work: Work, report: Report = lambda progress: None) -> Outcome:
     """
     torch.set_num_threads(work.threads)
     if work.device.startswith("cuda"):
-        _make_cuda_repeatable()
+        _prepare_cuda(work.device)
     runner = Runner(work, report)
     runner.resume()
     runner.train()
     return runner.outcome()
 
 
-def _make_cuda_repeatable() -> None:
+def _prepare_cuda(device: str) -> None:
     """Have CUDA add in a fixed order, and in float32 where it says float32.
 
-    It only warns of what has no such order, and of that there is one: max pooling's backward pass,
-    whose usual kernel gathers in order and is wrongly suspected. Tests compare digests.
+    PyTorch is asked to warn of sums without such an order, not to refuse: it wrongly suspects max
+    pooling's backward pass, which gathers in order unless channels come last. Tests compare
+    digests.
     """
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when CUDA starts
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when cuBLAS starts
     torch.use_deterministic_algorithms(True, warn_only=True)
-    torch.backends.cudnn.allow_tf32 = False
     warnings.filterwarnings("ignore", "max_pool2d_with_indices_backward_cuda", UserWarning)
+    torch.backends.cudnn.allow_tf32 = False
+    # autograd works in a thread of its own, whose first kernel must not be one of cuBLAS
+    x = torch.ones(1, device=device, requires_grad=True)
+    torch.autograd.grad(x.square(), x)
 
 
 @dataclass
