@@ -20,6 +20,7 @@ from suite.protocols import (
     comparability_key,
     difference,
     find_protocol,
+    rules_for,
     run_seeds,
 )
 from suite.provenance import versions
@@ -156,9 +157,9 @@ def find_cells(request: Request) -> list[Cell]:
             f" give --steps, or one of its tasks: {', '.join(_tasks_of(protocol))}"
         )
     return [
-        _cell(request, protocol, algorithm, task, own_steps, seeds, device)
+        _cell(request, rules_for(protocol, algorithm, task.id), algorithm, task, own, seeds, device)
         for algorithm, task in pairs
-        if (own_steps := steps[algorithm, task.id])
+        if (own := steps[algorithm, task.id])
     ]
 
 

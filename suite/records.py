@@ -23,7 +23,14 @@ from typing import Any
 
 import pandas as pd
 
-from suite.protocols import PROTOCOLS, budget, canonical_json, evaluation_steps, run_seeds
+from suite.protocols import (
+    PROTOCOLS,
+    budget,
+    canonical_json,
+    evaluation_steps,
+    rules_for,
+    run_seeds,
+)
 from suite.record_format import (
     COLUMNS,
     SPLITS,
@@ -339,8 +346,12 @@ def _departures(record: Record) -> Iterator[str]:
     if protocol is None:
         yield f"there is no protocol {record.key['protocol']!r}"
         return
+    protocol = rules_for(protocol, record.algorithm, record.task)
     if record.protocol_version != protocol.version:
-        yield f"{protocol.name} is now version {protocol.version}, not {record.protocol_version}"
+        yield (
+            f"{protocol.name}'s rules for {record.task} are now version {protocol.version}, not"
+            f" {record.protocol_version}"
+        )
         return
     first = run_seeds(protocol, len(record.runs))
     if record.seeds != first:

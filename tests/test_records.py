@@ -710,7 +710,10 @@ def test_what_is_not_the_protocol_s_is_reported(record: Record, reason: str, tmp
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"protocol_version": 2}, "quick is now version 1, not 2"),
+        (
+            {"protocol_version": 2},
+            "quick's rules for gymnasium/CartPole-v1 are now version 1, not 2",
+        ),
         ({"protocol": "slow"}, "there is no protocol 'slow'"),
         ({"window": 0.5}, "key.window is 0.5, but quick has 0.1"),
     ],

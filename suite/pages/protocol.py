@@ -10,7 +10,7 @@ from suite.markdown import escape, file_name, plural, table
 from suite.pages.boards import board_section
 from suite.pages.common import INDEX, Context, Draft, Files, apart_text, path_of, source_line
 from suite.pages.validation import validation_sections
-from suite.protocols import protocol_hash
+from suite.protocols import Protocol, protocol_hash
 from suite.ranking import HEADLINE_TASKS
 from suite.scores import bounds_hash
 
@@ -51,13 +51,24 @@ def _rules(draft: Draft) -> list[str]:
             f"Version {protocol.version} (`{protocol_hash(protocol)}`): "
             f"{plural(len(protocol.seeds), 'seed')}, "
             f"{plural(protocol.evaluations, 'evaluation')} of "
-            f"{plural(protocol.episodes, 'episode')}. The score of a run is its mean return over "
-            f"the evaluation episodes of the last {100 * protocol.window:g} % of its budget; "
+            f"{plural(protocol.episodes, 'episode')}{_exceptions(protocol)}. The score of a run is "
+            "its mean return over the evaluation episodes of the last "
+            f"{100 * protocol.window:g} % of its budget; "
             "normalised, 0 is the task's floor and 1 its cap, which its page names (all of them: "
             f"`{bounds_hash(context.records)}`)."
         )
     text += [_INTERVALS if context.is_ranked else "Nothing is ranked here.", _FAILURES]
     return [*text, _task_table(draft)]
+
+
+def _exceptions(protocol: Protocol) -> str:
+    """Rows whose number of evaluations or version is their own."""
+    own = [row for row in protocol.budgets if row.evaluations or row.version]
+    return "".join(
+        f"; {escape(row.task)}: {plural(row.evaluations or protocol.evaluations, 'evaluation')},"
+        f" version {row.version or protocol.version}"
+        for row in own
+    )
 
 
 def _task_table(draft: Draft) -> str:
