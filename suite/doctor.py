@@ -83,15 +83,17 @@ def check_packages(lock: Iterable[str], version: Version) -> list[Finding]:
 
 
 def check_family(family: Family, version: Version) -> Finding:
-    """Tell which of a family's engines can run here; one is enough."""
-    missing = {
-        engine.name: [name for name in engine.packages if version(name) is None]
-        for engine in family.engines
-    }
+    """Tell which of a family's engines can run here, by its first task; one is enough."""
+    missing, install = {}, family.install
+    first = next(iter(family.tasks.values()))
+    for engine in family.engines:
+        missing[engine.name] = [name for name in engine.packages if version(name) is None]
+        if not missing[engine.name] and (lack := engine.lacks(first)):
+            missing[engine.name], install = [lack.what], lack.install
     usable = [name for name, lacking in missing.items() if not lacking]
     lacks = [f"{name} lacks {', '.join(lacking)}" for name, lacking in missing.items() if lacking]
     detail = "; ".join([*([f"runs on {', '.join(usable)}"] if usable else []), *lacks])
-    return Finding("family", family.name, bool(usable), detail, "" if usable else family.install)
+    return Finding("family", family.name, bool(usable), detail, "" if usable else install)
 
 
 def check_rendering(driver: str | None) -> Finding:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from agents_support import ALGORITHMS, make_work
 from torch import Tensor
 
 from baselines.parts import layers
+from baselines.parts.optim import Adam
 from suite.configs import plain_config, resolve_config
 from suite.protocols import PROTOCOLS, Budget
 from suite.registry import engine_for, find_task, load_algorithm
@@ -51,14 +53,22 @@ def test_the_same_run_twice_is_the_same_run(algorithm: str, row: Budget) -> None
 
 
 @pytest.fixture
-def same_weights(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Initial weights are made in float32, and a GPU's decomposition differs in the last bits."""
-    on_cpu = layers._orthogonal
+def same_numbers(float64: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Double precision, and nothing that a GPU does otherwise in single.
 
-    def orthogonal(noise: Tensor) -> Tensor:
-        return on_cpu(noise.cpu()).to(noise.device)
+    Initial weights are made in float32, where a GPU's decomposition differs in the last bits. The
+    fused Adam of CUDA reads its count as float32, whatever the default type.
+    """
+    orthogonal, new_adam = layers._orthogonal, Adam.__init__
 
-    monkeypatch.setattr(layers, "_orthogonal", orthogonal)
+    def init(self: Adam, *args: Any, **kwargs: Any) -> None:
+        new_adam(self, *args, **kwargs)
+        self._count = self._count.float()
+
+    monkeypatch.setattr(
+        layers, "_orthogonal", lambda noise: orthogonal(noise.cpu()).to(noise.device)
+    )
+    monkeypatch.setattr(Adam, "__init__", init)
 
 
 def learn(work: Work) -> dict[str, Tensor]:
@@ -68,7 +78,7 @@ def learn(work: Work) -> dict[str, Tensor]:
     return {name: rows.cpu() for name, rows in running.agent.parameters().items()}
 
 
-@pytest.mark.usefixtures("float64", "same_weights")
+@pytest.mark.usefixtures("same_numbers")
 @pytest.mark.parametrize("task", ["gymnasium/CartPole-v1", "gymnasium/Pendulum-v1"])
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_a_run_is_what_it_is_on_the_cpu(algorithm: str, task: str) -> None:
@@ -78,7 +88,7 @@ def test_a_run_is_what_it_is_on_the_cpu(algorithm: str, task: str) -> None:
         torch.testing.assert_close(learned[name], rows, rtol=1e-6, atol=1e-6)
 
 
-@pytest.mark.usefixtures("float64", "same_weights")
+@pytest.mark.usefixtures("same_numbers")
 @pytest.mark.parametrize("task", ["gymnasium/Pendulum-v1", "atari/Pong-v5"])
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_a_seed_alone_equals_the_same_seed_among_three(algorithm: str, task: str) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from suite.doctor import (
     LOCK,
     check_family,
@@ -11,12 +13,12 @@ from suite.doctor import (
     doctor,
     installed_version,
 )
-from suite.tasks import Engine, Family
+from suite.tasks import Engine, Family, Lack, Task
 
 FAMILY = Family(
     name="sea",
     title="Sea",
-    tasks={},
+    tasks={"bay": Task("sea/bay", "discrete", 10, "sailing", "low", "-")},
     engines=(
         Engine("fast", ("fastsea", "water"), make=lambda task, seeds, split, threads: None),
         Engine("reference", ("sea",), make=lambda task, seeds, split, threads: None),
@@ -47,6 +49,18 @@ def test_family_without_a_complete_engine_names_the_command_that_adds_it():
     assert not finding.ok
     assert finding.detail == "fast lacks fastsea, water; reference lacks sea"
     assert finding.remedy == "pip install fastsea water"
+
+
+def test_family_whose_machine_lacks_something_names_that_and_its_own_command():
+    lack = Lack("a harbour", "apt-get install harbour")
+    engines = [replace(engine, lacks=lambda task: lack) for engine in FAMILY.engines]
+    versions = {"sea": "1", "fastsea": "1", "water": "1"}.get
+    finding = check_family(replace(FAMILY, engines=tuple(engines)), versions)
+    assert not finding.ok
+    assert finding.detail == "fast lacks a harbour; reference lacks a harbour"
+    assert finding.remedy == "apt-get install harbour"
+    one = replace(FAMILY, engines=(engines[0], FAMILY.engines[1]))
+    assert check_family(one, versions).detail == "runs on reference; fast lacks a harbour"
 
 
 def test_python_outside_the_lock_file_is_refused():

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from suite.envs import procgen
 from suite.envs.lanes import Lanes
 from suite.envs.procgen import FAMILY, level_range, time_limit
 from suite.steps import LaneStep
@@ -212,3 +213,15 @@ def test_loading_the_package_says_nothing():
     command = [sys.executable, "-W", "error", "-c", code]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_a_system_library_that_is_missing_is_named_with_the_command_that_adds_it(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    task = next(iter(FAMILY.tasks.values()))
+    assert ENGINE.lacks(task) is None
+    monkeypatch.setattr(procgen, "_SYSTEM_LIBRARIES", ("libc.so.6", "libwanting.so.1"))
+    lack = ENGINE.lacks(task)
+    assert lack is not None
+    assert lack.what == "libwanting.so.1"
+    assert lack.install.startswith("apt-get install ")

@@ -23,8 +23,10 @@ Differences from upstream:
 
 from __future__ import annotations
 
+import ctypes
 import io
 import struct
+import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr
@@ -35,7 +37,10 @@ import numpy as np
 from suite.envs.lanes import Lanes
 from suite.spaces import Discrete, Spaces, box
 from suite.steps import LaneStep
-from suite.tasks import Bounds, Engine, Family, Task
+from suite.tasks import Bounds, Engine, Family, Lack, Task
+
+_SYSTEM_LIBRARIES = ("libgthread-2.0.so.0", "libGL.so.1")
+"""Of GLib and OpenGL: procgen's wheel for Linux brings Qt along, but not what Qt needs."""
 
 # Packages are imported where they are used: the tasks can be listed without them.
 
@@ -256,6 +261,21 @@ def known_remarks_silenced() -> Iterator[None]:
         yield
 
 
+def _lacks(task: Task) -> Lack | None:
+    names = _SYSTEM_LIBRARIES if sys.platform == "linux" else ()
+    if missing := [name for name in names if not _loads(name)]:
+        return Lack(", ".join(missing), "apt-get install libglib2.0-0 libgl1")
+    return None
+
+
+def _loads(library: str) -> bool:
+    try:
+        ctypes.CDLL(library)
+    except OSError:
+        return False
+    return True
+
+
 def _make(task: Task, seeds: np.ndarray, split: str, threads: int) -> Lanes:
     return ProcgenLanes(task, seeds, level_range(task, split), threads)
 
@@ -264,7 +284,7 @@ FAMILY = Family(
     name="procgen",
     title="ProcGen",
     tasks={task.name: task for task in (*_EASY, *_HARD)},
-    engines=(Engine("procgen", ("procgen-mirror",), _make),),
+    engines=(Engine("procgen", ("procgen-mirror",), _make, lacks=_lacks),),
     # Their own pins ask for NumPy below 2, with which PyTorch of today does not go.
     install="pip install --no-deps procgen-mirror gym3 && pip install gym==0.26.2 cffi imageio",
     sets={
