@@ -15,6 +15,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from functools import cache, cached_property
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -38,6 +39,11 @@ _DECIMAL = r"(?!-0\.0{6},)(?P<return>-?(?:0|[1-9][0-9]{0,308})\.[0-9]{6})"
 _CSV_ROW = f"{_WHOLE},{_WHOLE},({'|'.join(SPLITS)}),{_WHOLE},{_DECIMAL},{_WHOLE}\n"
 _CSV_LINE = re.compile(_CSV_ROW)
 _CSV_ROWS = re.compile(f"(?>{_CSV_ROW.replace('(?P<return>', '(?:')})*+".replace("(0|", "(?:0|"))
+# Their lengths tell the splits apart.
+_SPLIT_OF_LENGTH = np.zeros(1 + max(map(len, SPLITS)), np.int64)
+_SPLIT_OF_LENGTH[list(map(len, SPLITS))] = range(len(SPLITS))
+_EXACT_DIGITS = 9
+"""Before the point, such that millionths stay below 2**53."""
 
 
 class LedgerRow(NamedTuple):
@@ -316,8 +322,11 @@ def _validator() -> jsonschema.protocols.Validator:
     return validator
 
 
+_ledger_values = itemgetter(*LedgerRow._fields)
+
+
 def _parse_run(content: Mapping[str, Any]) -> SeedRun:
-    ledger = tuple(LedgerRow(**row) for row in content["ledger"])
+    ledger = tuple(map(LedgerRow._make, map(_ledger_values, content["ledger"])))
     return SeedRun(**{**content, "ledger": ledger, "trained_with": tuple(content["trained_with"])})
 
 
@@ -329,14 +338,9 @@ def _parse_csv(text: bytes) -> dict[str, npt.NDArray[Any]]:
         raise ValueError("the CSV does not end with a line feed: it is truncated")
     if _CSV_ROWS.fullmatch(body) is None:
         _raise_format(body)
-    cells = body.replace("\n", ",").split(",")[:-1]
-    seeds, steps, episodes, lengths = (
-        np.array(list(map(int, cells[place::6])), np.int64) for place in (0, 1, 3, 5)
-    )
-    returns = np.array(list(map(float, cells[4::6])), np.float64)
+    seeds, steps, splits, episodes, returns, lengths = _read_cells(body)
     if not np.isfinite(returns).all():
         _raise_format(body)
-    splits = np.array([SPLITS.index(name) for name in cells[2::6]], np.int64)
     grows = np.zeros(max(0, seeds.size - 1), np.bool_)
     for column in (episodes, splits, steps, seeds):  # the last one decides first
         step = np.diff(column)
@@ -347,6 +351,42 @@ def _parse_csv(text: bytes) -> dict[str, npt.NDArray[Any]]:
     names = np.array(SPLITS, object)[splits]
     columns = (seeds, steps, names, episodes, returns, lengths)
     return dict(zip(COLUMNS, columns, strict=True))
+
+
+def _read_cells(body: str) -> tuple[npt.NDArray[Any], ...]:
+    """The six columns of rows in the fixed format, splits as places in ``SPLITS``.
+
+    Whole columns are read digit by digit, in half the time of ``int`` and ``float``. A return is a
+    whole number of millionths, and that number by a million is what ``float`` makes of the text,
+    as long as the number is exact.
+    """
+    text = np.frombuffer(body.encode("ascii"), np.uint8)
+    ends = np.flatnonzero((text == ord(",")) | (text == ord("\n"))).reshape(-1, len(COLUMNS)).T
+    begins = np.append(-1, ends.T.ravel())[:-1].reshape(-1, len(COLUMNS)).T + 1
+    seeds, steps, episodes, lengths = _whole_numbers(text, begins[[0, 1, 3, 5]], ends[[0, 1, 3, 5]])
+    splits = _SPLIT_OF_LENGTH[ends[2] - begins[2]]
+    is_negative = text[begins[4]] == ord("-")
+    first, point = begins[4] + is_negative, ends[4] - 7
+    if (point - first).max(initial=0) > _EXACT_DIGITS:
+        returns = np.array(list(map(float, body.replace("\n", ",").split(",")[4::6])))
+    else:
+        parts = np.stack([first, point + 1]), np.stack([point, ends[4]])
+        whole, millionths = _whole_numbers(text, *parts)
+        size = (10**6 * whole + millionths) / 10**6
+        returns = np.where(is_negative, -size, size)
+    return seeds, steps, splits, episodes, returns, lengths
+
+
+def _whole_numbers(
+    text: npt.NDArray[np.uint8], begins: npt.NDArray[np.int64], ends: npt.NDArray[np.int64]
+) -> npt.NDArray[np.int64]:
+    """The numbers, of at most 18 digits, that stand between places of a text; of any shape."""
+    width = ends - begins
+    numbers = np.zeros(width.shape, np.int64)
+    for place in range(width.max(initial=0)):
+        digit = text[np.minimum(begins + place, text.size - 1)] - np.int64(ord("0"))
+        numbers = np.where(place < width, 10 * numbers + digit, numbers)
+    return numbers
 
 
 def _raise_format(body: str) -> None:

@@ -12,6 +12,7 @@ from suite.protocols import (
     budget,
     comparability_key,
     evaluation_steps,
+    rules_for,
     run_seeds,
 )
 from suite.records import Episode, LedgerRow, Record, SeedRun, episode_table
@@ -55,7 +56,7 @@ def make_record(
         wall_seconds: training time of the whole budget.
         changes: replaces fields of the record.
     """
-    rules = PROTOCOLS[protocol]
+    rules = rules_for(PROTOCOLS[protocol], algorithm, task)
     steps = steps or budget(rules, algorithm, task) or 10_000
     seeds = tuple(seeds or run_seeds(rules, len(scores)))
     statuses = statuses or ["ok"] * len(scores)

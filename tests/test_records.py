@@ -18,8 +18,10 @@ import pandas as pd
 import pytest
 from factories import make_record, make_trial
 
+from suite import record_format
 from suite.record_format import render_csv
 from suite.records import (
+    COLUMNS,
     SPLITS,
     STATUSES,
     DamagedRecord,
@@ -749,3 +751,25 @@ def test_the_schema_names_what_the_dataclasses_name():
 
 def test_splits_are_those_of_the_contract():
     assert set(SPLITS) == {"eval", "train-levels", "test-levels"}
+
+
+@pytest.mark.parametrize("digits", [3, 9, 10, 15, 300])
+def test_numbers_of_a_csv_are_what_int_and_float_make_of_them(digits: int):
+    rng = np.random.default_rng(digits)
+    rows = []
+    for number in range(200):
+        count = 1 + int(rng.integers(digits))
+        whole = str(rng.integers(1, 10)) + "".join(map(str, rng.integers(0, 10, count - 1)))
+        sign = "-" if rng.random() < 0.5 else ""
+        returned = f"{sign}{whole}.{rng.integers(1, 10**6):06d}"
+        rows.append(("0", str(number * 10 ** int(rng.integers(12))), "eval", "0", returned, whole))
+    rows.sort(key=lambda row: int(row[1]))
+    rows = list({row[1]: (*row[:5], row[5][:15]) for row in rows}.values())
+    text = ",".join(COLUMNS) + "\n" + "".join(",".join(row) + "\n" for row in rows)
+    columns = record_format._parse_csv(text.encode())
+    assert columns["step"].tolist() == [int(row[1]) for row in rows]
+    assert columns["length"].tolist() == [int(row[5]) for row in rows]
+    assert columns["return"].tolist() == [float(row[4]) for row in rows]
+    assert {name: column.dtype.kind for name, column in columns.items()} == dict(
+        zip(COLUMNS, "iiOifi", strict=True)
+    )
