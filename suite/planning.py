@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from suite.cells import Cell
 from suite.records import LedgerRow, Record
 
+_NO_LEARNER = "random"
+"""Learns nothing, so its cost says nothing of what a learner's networks make of a family."""
+
 
 @dataclass(frozen=True)
 class Prediction:
@@ -26,29 +29,53 @@ def predict(cell: Cell, seeds: int, records: Iterable[Record]) -> Prediction | N
     """Predict what it takes to train some seeds of a cell together.
 
     From the records of the same algorithm on the same task if there are any, else on the same
-    family, else on anything; those of smoke, with its tiny networks, say nothing. Time is taken to
-    grow with steps and seeds in proportion.
+    family, else on anything, times what the family costs other learners beyond what those cost
+    elsewhere. Records of smoke, with its tiny networks, say nothing. Time is taken to grow with
+    steps and seeds in proportion.
 
     Returns:
         None if the algorithm has no records.
     """
-    own = [
-        record
-        for record in records
-        if record.algorithm == cell.algorithm and record.protocol != "smoke"
-    ]
+    known = [record for record in records if record.protocol != "smoke"]
+    own = [record for record in known if record.algorithm == cell.algorithm]
     bases = {
         cell.task.id: [record for record in own if record.task == cell.task.id],
-        cell.task.family: [r for r in own if r.task.split("/", 1)[0] == cell.task.family],
+        cell.task.family: [record for record in own if _family(record) == cell.task.family],
         "other families": own,
     }
     for name, group in bases.items():
         costs = _costs(group)
         if costs:
-            seconds = statistics.median(cost for cost, _ in costs) * cell.steps * seeds
+            factor, remark = 1.0, ""
+            if group is own:
+                factor, remark = _family_factor(cell.task.family, cell.algorithm, known)
+            seconds = _median_seconds(costs) * cell.steps * seeds * factor
             memory = statistics.median(memory for _, memory in costs)
-            return Prediction(seconds / 3600, memory, f"{cell.algorithm} on {name}")
+            return Prediction(seconds / 3600, memory, f"{cell.algorithm} on {name}{remark}")
     return None
+
+
+def _family_factor(family: str, algorithm: str, records: Sequence[Record]) -> tuple[float, str]:
+    """How much dearer a family is than others to other learners; 1 if no record tells."""
+    factors = {}
+    for other in sorted({record.algorithm for record in records} - {algorithm, _NO_LEARNER}):
+        theirs = [record for record in records if record.algorithm == other]
+        here = _costs([record for record in theirs if _family(record) == family])
+        elsewhere = _costs([record for record in theirs if _family(record) != family])
+        if here and elsewhere:
+            factors[other] = _median_seconds(here) / _median_seconds(elsewhere)
+    if not factors:
+        return 1.0, ""
+    factor = statistics.median(factors.values())
+    return factor, f", {factor:.2g} times as dear for {', '.join(factors)}"
+
+
+def _family(record: Record) -> str:
+    return record.task.split("/", 1)[0]
+
+
+def _median_seconds(costs: Sequence[tuple[float, float]]) -> float:
+    return statistics.median(seconds for seconds, _ in costs)
 
 
 def _costs(records: Sequence[Record]) -> list[tuple[float, float]]:

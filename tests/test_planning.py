@@ -7,6 +7,7 @@ import pytest
 from test_bench import make_cell
 
 from suite.planning import predict
+from suite.records import Record
 
 CELL = make_cell()
 """50,000 steps of ppo on CartPole."""
@@ -28,6 +29,27 @@ def test_other_task_of_the_family_stands_in_for_a_task_without_records():
     assert prediction is not None
     assert prediction.basis == "ppo on gymnasium"
     assert prediction.hours == pytest.approx(0.25)  # 50,000 steps at the cost of 20,000
+
+
+def test_a_family_without_records_costs_what_it_costs_other_learners_beyond_other_families():
+    def record(algorithm: str, task: str, seconds: float) -> Record:
+        return factories.make_record(algorithm, task, steps=20_000, wall_seconds=seconds)
+
+    own = record("ppo", "mujoco/HalfCheetah-v5", 100.0)
+    others = [
+        record("sac", "mujoco/HalfCheetah-v5", 50.0),
+        record("sac", "gymnasium/Pendulum-v1", 150.0),  # three times as dear
+        record("random", "mujoco/HalfCheetah-v5", 1.0),
+        record("random", "gymnasium/Pendulum-v1", 99.0),
+        record("dqn", "mujoco/HalfCheetah-v5", 1.0),  # has no record of the family
+    ]
+    prediction = predict(CELL, 5, [own, *others])
+    assert prediction is not None
+    assert prediction.hours == pytest.approx(3 * 2.5 * 100 / 3600)
+    assert prediction.basis == "ppo on other families, 3 times as dear for sac"
+    alone = predict(CELL, 5, [own])
+    assert alone is not None
+    assert alone.hours == pytest.approx(2.5 * 100 / 3600)
 
 
 def test_without_records_of_the_algorithm_there_is_no_prediction():
