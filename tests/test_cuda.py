@@ -18,7 +18,8 @@ from suite.protocols import PROTOCOLS, Budget
 from suite.registry import engine_for, find_task, load_algorithm
 from suite.runner import Outcome, Runner, Work, run
 
-pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+if not torch.cuda.is_available():
+    pytest.skip("needs a GPU", allow_module_level=True)
 
 SMOKE = PROTOCOLS["smoke"]
 
