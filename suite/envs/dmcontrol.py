@@ -15,7 +15,9 @@ parity tests. They do not in the finger domain, where they part at the first tou
 carries MuJoCo 3.6, and of the domains here this one alone has elliptic friction cones); it is left
 to dm_control. So are pixels: EnvPool draws no faster, opens a graphics context for every lane, and
 ends the process where there is no driver. A graphics card may round colours otherwise than software
-rendering does; images are the same for the same driver.
+rendering does; images are the same for the same driver. Shadows are cast by a map of 512 texels
+instead of upstream's 2048, which changes fewer than one value in a hundred, and hardly, and draws
+two to four times as fast where there is no graphics card.
 """
 
 from __future__ import annotations
