@@ -11,8 +11,9 @@ of per-dimension values (Seyde et al. 2022).
 
 Differences from the paper: none on vectors; images, grids and texts are encoded by a network that
 the critic alone trains (Yarats et al. 2021), and the actor learns from the features that the critic
-had before its step. Cost: per update, seven passes forward and three
-backward through networks of the critic's size.
+had before its step. Control from pixels needs ``image_shift`` besides, or the critic fits the few
+images it has seen. Cost: per update, seven passes forward and three backward through networks of
+the critic's size.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from torch import Tensor, nn
 
 from baselines.agent import Algorithm, Metrics, Setting
 from baselines.parts.actions import Continuous, Factored
+from baselines.parts.augmentation import RandomShift
 from baselines.parts.critics import TwinCritic, action_noise, random_action
 from baselines.parts.heads import Categorical, SquashedNormal
 from baselines.parts.layers import MLP
@@ -74,6 +76,8 @@ class Config:
     """Convolutions for images."""
     features: int = 512
     """Outputs of the dense layer after an image or a grid of symbols."""
+    image_shift: int = 0
+    """Images of a batch are shifted at random by at most so many pixels."""
 
 
 LOG_STD_RANGE = (-5.0, 2.0)
@@ -118,6 +122,7 @@ class SAC:
         self.temperature_optimiser = Adam(self.temperature_parameters, config.critic_learning_rate)
         capacity = min(config.replay_capacity, setting.total_steps)
         self.replay = Replay(capacity, setting.spaces.observation, self.streams)
+        self.shift = RandomShift(self.streams, setting.spaces.observation, config.image_shift)
         self.parts = Parts(
             critic=self.critic_parameters,
             target=self.target_parameters,
@@ -154,7 +159,9 @@ class SAC:
         config, size = self.config, self.config.batch_size
         for _ in range(self.replay.updates_due(config.learning_starts, config.update_period)):
             noise = action_noise(self.actions, self.streams, "update", 2 * size)
-            metrics = self._update(*self.replay.sample(size), noise[:, :size], noise[:, size:])
+            batch, obs, next_obs = self.replay.sample(size)
+            obs, next_obs = self.shift(obs), self.shift(next_obs)
+            metrics = self._update(batch, obs, next_obs, noise[:, :size], noise[:, size:])
         return metrics
 
     def _update(
@@ -268,8 +275,9 @@ ALGORITHM = Algorithm(
             "lanes": 2,
             "replay_capacity": 100_000,
             "batch_size": 64,
-            "update_period": 4,
+            "update_period": 2,
             "features": 64,
+            "image_shift": 4,
         },
         # batch, period, learning rate and target entropy of CleanRL's sac_atari
         "atari": {
@@ -291,11 +299,15 @@ ALGORITHM = Algorithm(
             "features": 256,
             "hidden": (),
         },
+        # An episode that goes on has entropy to come: at a large temperature or discount that is
+        # worth more than the goal, which ends the episode, and the policy learns to avoid it.
         "minigrid": {
             "lanes": 8,
             "replay_capacity": 100_000,
             "batch_size": 64,
             "update_period": 4,
+            "discount": 0.9,
+            "initial_temperature": 0.01,
             "discrete_entropy_share": 0.5,
             "features": 128,
             "hidden": (64,),
