@@ -125,8 +125,8 @@ class Camera:
     def _open(self, model: mujoco.MjModel) -> None:
         import mujoco
 
-        # A map that is fine enough for images this small: without a graphics card the usual one of
-        # 2048 takes two to four times as long as all the rest.
+        # Fine enough for images this small. Without a graphics card the usual map of 2048 takes
+        # most of the time.
         quality = model.vis.quality
         quality.shadowsize = min(quality.shadowsize, SHADOW_TEXELS * self._size)
         screen = model.vis.global_
