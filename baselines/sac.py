@@ -12,8 +12,8 @@ of per-dimension values (Seyde et al. 2022).
 Differences from the paper: none on vectors; images, grids and texts are encoded by a network that
 the critic alone trains (Yarats et al. 2021), and the actor learns from the features that the critic
 had before its step. For control from pixels ``image_shift`` keeps the critic from merely fitting
-the few images it has seen (DrQ). Cost: per update, seven passes forward and three backward through networks of
-the critic's size.
+the few images it has seen (DrQ). Cost: per update, seven passes forward and three backward through
+networks of the critic's size.
 """
 
 from __future__ import annotations
