@@ -110,9 +110,9 @@ def run(work: Work, report: Report = lambda progress: None) -> Outcome:
 def _prepare_cuda(device: str) -> None:
     """Have CUDA add in a fixed order, and in float32 where it says float32.
 
-    PyTorch is asked to warn of sums without such an order, not to refuse: it wrongly suspects max
-    pooling's backward pass, which gathers in order unless channels come last. Tests compare
-    digests.
+    PyTorch is asked to warn of sums without such an order, not to refuse: it suspects the backward
+    pass of max pooling whatever the layout of the images. Whether a run can be repeated is for the
+    tests to find, which compare digests.
     """
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when cuBLAS starts
     torch.use_deterministic_algorithms(True, warn_only=True)
