@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 
@@ -313,7 +313,13 @@ def failure_counts(entries: Iterable[Entry]) -> dict[str, int]:
     return {status: statuses[status] for status in sorted(statuses) if status != "ok"}
 
 
-def cell_state(records: Sequence[Record], protocol: Protocol, algorithm: str, family: str) -> str:
+def cell_state(
+    records: Sequence[Record],
+    protocol: Protocol,
+    algorithm: str,
+    family: str,
+    is_stale: Callable[[Record], bool] = lambda record: False,
+) -> str:
     """Say how far an algorithm is with a family's tasks in a protocol.
 
     Args:
@@ -321,11 +327,12 @@ def cell_state(records: Sequence[Record], protocol: Protocol, algorithm: str, fa
         protocol: gives the tasks and the number of seeds.
         algorithm: its id.
         family: its name.
+        is_stale: tells which records no longer show what would run now.
 
     Returns:
         ``no tasks``, ``not run``, ``failed`` (every run there is), ``partial: 1 of 2 tasks``,
-        ``3 of 5 seeds`` (of the task with the fewest) or ``complete``; behind it what failed, as
-        in ``complete, 1 diverged``.
+        ``3 of 5 seeds`` (of the task with the fewest) or ``complete``; behind it which runs failed
+        and how many records are stale, as in ``complete, 1 diverged, 2 stale``.
     """
     tasks = {
         row.task
@@ -341,19 +348,20 @@ def cell_state(records: Sequence[Record], protocol: Protocol, algorithm: str, fa
         and record.task in tasks
     ]
     statuses = Counter(run.status for record in own for run in record.runs)
-    failed = {status: statuses[status] for status in sorted(statuses) if status != "ok"}
+    remarks = {status: statuses[status] for status in sorted(statuses) if status != "ok"}
     seeds = min((len(record.runs) for record in own), default=0)
     if not own:
         return "not run"
     if not statuses["ok"]:
-        return "failed"
-    if len(own) < len(tasks):
+        state, remarks = "failed", {}
+    elif len(own) < len(tasks):
         state = f"partial: {len(own)} of {len(tasks)} tasks"
     elif seeds < len(protocol.seeds):
         state = f"{seeds} of {len(protocol.seeds)} seeds"
     else:
         state = "complete"
-    return ", ".join([state, *(f"{count} {status}" for status, count in failed.items())])
+    remarks["stale"] = sum(map(is_stale, own))
+    return ", ".join([state, *(f"{count} {what}" for what, count in remarks.items() if count)])
 
 
 def _entries(records: Sequence[Record]) -> Entries:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from suite.cells import Request, State, examine, find_cells
+from suite.doctor import installed_version
 from suite.leaderboard import cell_state
+from suite.pages.common import Present
 from suite.pages.index import AlgorithmFacts, FamilyFacts, Matrix
 from suite.protocols import find_protocol
 from suite.records import Record, load_all
@@ -19,6 +21,7 @@ from suite.registry import (
     load_family,
     source_hash,
 )
+from suite.tasks import Family
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,7 @@ class CellLine:
 
 
 def registry_matrix() -> Matrix:
-    """What could be run, by the registry."""
+    """What could be run, by the registry and by what is installed."""
     algorithms = {name: load_algorithm(name) for name in algorithm_names()}
     families = {name: load_family(name) for name in family_names()}
     fits = {}
@@ -62,7 +65,18 @@ def registry_matrix() -> Matrix:
             )
             for name, family in families.items()
         },
-        source_hashes={name: source_hash(name) for name in algorithms},
+        present=_present(families.values()),
+    )
+
+
+def _present(families: Iterable[Family]) -> Present:
+    packages = {
+        name for family in families for engine in family.engines for name in engine.packages
+    }
+    found = {name: installed_version(name) for name in sorted(packages)}
+    return Present(
+        source_hashes={name: source_hash(name) for name in algorithm_names()},
+        versions={name: version for name, version in found.items() if version is not None},
     )
 
 

@@ -95,7 +95,7 @@ def write_reports(
             name,
             tuple(record for record in chosen if record.folder == name),
             described,
-            matrix.source_hashes,
+            matrix.present,
         )
         for chosen in (records, shown)
         for name in sorted({record.folder for record in chosen})

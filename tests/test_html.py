@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from factories import make_record
 
-from suite.pages.common import Context
+from suite.pages.common import Context, Present
 from suite.pages.html import html_page
 from suite.records import Record
 
@@ -86,7 +86,7 @@ def test_boards_show_rank_estimates_and_failures(records: list[Record]):
 
 def test_stale_records_are_marked_in_both_tables(records: list[Record]):
     present = {"ppo": records[0].source_hash, "sac": "0" * 64}
-    (text,) = html_page([Context("quick", tuple(records), source_hashes=present)]).values()
+    (text,) = html_page([Context("quick", tuple(records), present=Present(present))]).values()
     for row in Page(text.decode()).rows:
         if len(row) == 12 and row[3] in present:
             told = [cell for cell in row if cell.endswith("stale")]

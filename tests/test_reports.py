@@ -18,7 +18,7 @@ import suite.matrix
 import suite.records
 from suite.pages import common, index
 from suite.pages.algorithm import algorithm_page
-from suite.pages.common import Context, Files
+from suite.pages.common import Context, Files, Present
 from suite.pages.protocol import protocol_page
 from suite.pages.published import published_scores
 from suite.pages.task import task_page
@@ -540,10 +540,27 @@ def test_adapted_methods_are_marked():
 def test_stale_records_are_marked():
     records = tuple(quick_records("ppo", "sac"))
     present = {"ppo": records[0].source_hash, "sac": "0" * 64}
-    rows = cells(quick_page(records, source_hashes=present), "All families", table=1)
+    rows = cells(quick_page(records, present=Present(present)), "All families", table=1)
     assert {name: row["status"] for name, row in rows.items()} == {
         "ppo": "ranked",
         "sac": "ranked, stale",
+    }
+
+
+def test_records_of_another_version_of_an_environment_are_stale():
+    records = tuple(quick_records("ppo"))
+    for version, status in (("1.4.0", "ranked"), ("0.0", "ranked, stale")):
+        page = quick_page(records, present=Present(versions={"gymnasium": version}))
+        assert cells(page, "All families", table=1)["ppo"]["status"] == status
+
+
+def test_the_index_counts_stale_records(results: Path, out: Path):
+    matrix = Matrix(("ppo", "sac"), ("gymnasium",), {}, present=Present({"ppo": "0" * 64}))
+    write_reports(results, out, matrix=matrix)
+    table = cells(out.joinpath("README.md").read_text(), "Cells of quick")
+    assert {name: row["gymnasium"] for name, row in table.items()} == {
+        "ppo": "complete, 2 stale",
+        "sac": "partial: 1 of 2 tasks",
     }
 
 

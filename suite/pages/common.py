@@ -55,6 +55,23 @@ Files = dict[str, bytes]
 
 
 @dataclass(frozen=True)
+class Present:
+    """What would run now, as far as it is known; records made by anything else are stale."""
+
+    source_hashes: Mapping[str, str] = field(default_factory=dict)
+    """By algorithm."""
+    versions: Mapping[str, str] = field(default_factory=dict)
+    """Of the packages that step environments."""
+
+    def is_stale(self, record: Record) -> bool:
+        """Whether the algorithm's source or a package of its environment has changed since."""
+        source = self.source_hashes.get(record.algorithm, record.source_hash)
+        return source != record.source_hash or any(
+            self.versions.get(name, version) != version for name, version in record.versions.items()
+        )
+
+
+@dataclass(frozen=True)
 class Context:
     """What the pages of a protocol are made from."""
 
@@ -64,8 +81,8 @@ class Context:
     """All of that name, at most one per algorithm and task."""
     described: frozenset[str] = frozenset()
     """Algorithms that ``algorithms.md`` describes."""
-    source_hashes: Mapping[str, str] = field(default_factory=dict)
-    """Present source hash by algorithm; a record with another one is marked stale."""
+    present: Present = field(default_factory=Present)
+    """Tells which records are marked stale."""
 
     _boards: dict[tuple[int, tuple[str, ...]], Board] = field(
         default_factory=dict, repr=False, compare=False
@@ -157,14 +174,9 @@ class Context:
         """Path of an algorithm's page."""
         return posixpath.join(path_of(self.name), f"{file_name(algorithm)}.md")
 
-    def is_stale(self, record: Record) -> bool:
-        """Whether the algorithm's source has changed since the record was made."""
-        present = self.source_hashes.get(record.algorithm)
-        return present is not None and present != record.source_hash
-
     def status(self, label: str, entries: Iterable[Entry]) -> str:
         """What may be claimed of a row, and whether its records are stale."""
-        stale = any(self.is_stale(entry.record) for entry in entries)
+        stale = any(self.present.is_stale(entry.record) for entry in entries)
         return f"{label}, stale" if stale else label
 
 

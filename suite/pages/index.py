@@ -12,6 +12,7 @@ from suite.pages.common import (
     HTML,
     INDEX,
     Files,
+    Present,
     group_by,
     protocol_path,
     render,
@@ -57,8 +58,8 @@ class Matrix:
     """``native``, ``adapted`` or ``mixed`` (it depends on the task) by (algorithm, family)."""
     algorithm_facts: Mapping[str, AlgorithmFacts] = field(default_factory=dict)
     family_facts: Mapping[str, FamilyFacts] = field(default_factory=dict)
-    source_hashes: Mapping[str, str] = field(default_factory=dict)
-    """Present source hash by algorithm; records with another one are marked stale."""
+    present: Present = field(default_factory=Present)
+    """Tells which records are stale."""
 
 
 def index_page(
@@ -160,7 +161,8 @@ def _state_table(records: Sequence[Record], name: str, matrix: Matrix) -> str:
     for algorithm in matrix.algorithms:
         states = []
         for family in matrix.families:
-            state = cell_state(by_algorithm.get(algorithm, ()), protocol, algorithm, family)
+            own = by_algorithm.get(algorithm, ())
+            state = cell_state(own, protocol, algorithm, family, matrix.present.is_stale)
             mark = _MARKS.get(matrix.fit.get((algorithm, family), ""), "")
             states.append((DASH if state == "no tasks" else state) + mark)
         rows.append([_name(algorithm, matrix), *states])
