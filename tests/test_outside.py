@@ -116,8 +116,12 @@ def test_best_algorithm_comes_first_with_its_rank():
     summary = summarise(some_table(), reps=200)
     assert [row.algorithm for row in summary.rows] == ["fast", "slow"]
     assert [row.rank for row in summary.rows] == [(1, 1), (2, 2)]
-    assert summary.improvement["fast"]["slow"] == (1, 1, 1)
-    assert summary.improvement["slow"]["fast"] == (0, 0, 0)
+    improvement = summary.improvement["fast"]["slow"]
+    assert (improvement.value, improvement.high) == (1, 1)
+    assert 0.5 < improvement.low < 1
+    assert summary.improvement["slow"]["fast"] == (0, 0, 1 - improvement.low)
+    exactly = summarise(some_table(), reps=200, ci="rliable").improvement
+    assert exactly["fast"]["slow"] == (1, 1, 1)
     assert summary.warnings == ()
 
 

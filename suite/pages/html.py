@@ -17,10 +17,11 @@ import numpy as np
 from suite.curves import curve_limits
 from suite.figures import short_count, short_number
 from suite.leaderboard import REFERENCE, Entry, Row
-from suite.markdown import DASH, number
+from suite.markdown import DASH, number, plural
 from suite.pages.common import (
     HTML,
     MARKER,
+    STAR,
     Context,
     Files,
     common_decimals,
@@ -116,6 +117,7 @@ title sorts, a second one the other way round. Rows of different protocols do no
 <span id="count" role="status"></span>
 </p>
 <h2>Over tasks</h2>
+<p>Brackets are 95 % intervals over training runs. {STAR}</p>
 <!--boards-->
 <h2>Tasks</h2>
 <p>Move over a row for its learning curves: thick the mean of all seeds, thin every seed.</p>
@@ -170,7 +172,7 @@ def _board_rows(context: Context) -> list[str]:
 def _board_cells(context: Context, family: str, row: Row) -> list[Cell]:
     worst = DASH if row.worst is None else f"{number(row.worst[1], 2)} ({row.worst[0]})"
     entries = list(row.entries.values())
-    claim = row.claim.label if not row.missing else f"lacks {len(row.missing)} tasks"
+    claim = row.claim.label if not row.missing else f"lacks {plural(len(row.missing), 'task')}"
     iqm = interval_text(row.iqm)
     if row.bounds:
         iqm = "[{}, {}]".format(*(number(end, 2) for end in row.bounds["iqm"]))

@@ -5,10 +5,10 @@ from __future__ import annotations
 import posixpath
 
 from suite.figures import short_count
-from suite.leaderboard import REFERENCE, SEED
+from suite.leaderboard import SEED
 from suite.markdown import escape, file_name, plural, table
 from suite.pages.boards import board_section
-from suite.pages.common import INDEX, Context, Draft, Files, apart_text, path_of, source_line
+from suite.pages.common import INDEX, STAR, Context, Draft, Files, apart_text, path_of, source_line
 from suite.pages.validation import validation_sections
 from suite.protocols import Protocol, protocol_hash
 from suite.ranking import HEADLINE_TASKS
@@ -16,12 +16,12 @@ from suite.scores import bounds_hash
 
 _INTERVALS = (
     "Brackets are 95 % intervals over training runs (small-sample stratified bootstrap, 10,000 "
-    f"replicates, seed {SEED}). Below 3 runs there is no interval; below 5, on a single task below "
-    "10, no rank. A rank such as 2-4 is what simultaneous comparisons of all pairs leave open. "
+    f"replicates, seed {SEED}; of probabilities to be better never narrower than Newcombe's score "
+    "interval, because nothing varies where all runs win). Below 3 runs there is no interval; "
+    "below 5, on a single task below 10, no rank. A rank such as 2-4 is what simultaneous "
+    "comparisons of all pairs leave open. "
     f"Over fewer than {HEADLINE_TASKS} tasks an aggregate says little: there the scores of each "
-    "task come first, and the aggregates are for orientation. A star marks a probability of being "
-    f"better than {REFERENCE} that differs from one half by a rank-sum test over all tasks, at 5 % "
-    "after Holm's correction for all rows."
+    f"task come first, and the aggregates are for orientation. {STAR}"
 )
 _FAILURES = (
     "A diverged or timed-out run scores the task's floor. A run that crashed for good is missing, "
