@@ -132,17 +132,11 @@ def probability_of_improvement(x: Scores, y: Scores) -> FloatArray:
     tasks_x, tasks_y = _tasks(check_scores(x)), _tasks(check_scores(y))
     if len(tasks_x) != len(tasks_y):
         raise ValueError(f"x has {len(tasks_x)} tasks, y has {len(tasks_y)}")
-    return np.asarray((1 + np.mean(_balances_by_task(tasks_x, tasks_y), axis=0)) / 2)
-
-
-def _balances_by_task(
-    tasks_x: Sequence[FloatArray], tasks_y: Sequence[FloatArray]
-) -> Sequence[FloatArray]:
-    """Wins minus losses over all pairs of runs, ``[...]`` in [-1, 1] for each task."""
-    return [
+    balances = [  # wins minus losses
         np.sign(runs_x[..., :, None] - runs_y[..., None, :]).mean(axis=(-2, -1))
         for runs_x, runs_y in zip(tasks_x, tasks_y, strict=True)
     ]
+    return np.asarray((1 + np.mean(balances, axis=0)) / 2)
 
 
 AGGREGATES: Mapping[str, Statistic] = MappingProxyType(
@@ -299,20 +293,24 @@ def improvement_intervals(
         counted = zip(names, tasks, strict=True)
         raise ValueError(", ".join(f"{name} has {number} tasks" for name, number in counted))
     pairs = list(combinations(range(len(groups)), 2))
-    values = [float(probability_of_improvement(groups[a], groups[b])) for a, b in pairs]
-    if not pairs or min(min(run_counts(group)) for group in groups) < 2:
+    if not pairs:
+        return {}
+    shares = _shares_won(groups)
+    values = shares.mean(axis=-1)
+    if min(min(run_counts(group)) for group in groups) < 2:
         lows, highs = np.full((2, len(pairs)), np.nan)
     else:
         full, reduced = _improvement_replicates(groups, rng, reps, with_reduced=ci == "default")
         freedom = np.array([degrees_of_freedom(groups[a], groups[b]) for a, b in pairs])
-        band = _ends(np.array(values), full, reduced, freedom, confidence)
+        band = _ends(values, full, reduced, freedom, confidence)
         lows, highs = np.clip(band.low, 0, 1), np.clip(band.high, 0, 1)
         if ci == "default":
-            ends = [_improvement_ends(groups[a], groups[b], confidence) for a, b in pairs]
-            least, most = np.transpose(ends)
+            runs = np.array([run_counts(group) for group in groups])  # [groups, tasks]
+            least, most = _improvement_ends(shares, runs[np.transpose(pairs)], confidence)
             lows, highs = np.minimum(lows, least), np.maximum(highs, most)
     found = {}
-    for (a, b), value, low, high in zip(pairs, values, lows.tolist(), highs.tolist(), strict=True):
+    ends = np.stack([values, lows, highs], axis=-1).tolist()
+    for (a, b), (value, low, high) in zip(pairs, ends, strict=True):
         found[names[a], names[b]] = Interval(value, low, high)
         found[names[b], names[a]] = Interval(1 - value, 1 - high, 1 - low)
     return found
@@ -544,31 +542,51 @@ def _ends(
     return Band(value, np.minimum(low, value - reach), np.maximum(high, value + reach))
 
 
-def _improvement_ends(x: Scores, y: Scores, confidence: float) -> FloatArray:
-    """Ends of an interval of the probability of improvement that needs no spread between runs.
+def _shares_won(groups: Sequence[Scores]) -> FloatArray:
+    """Probability of improvement on each task, ``[pairs of groups, tasks]``."""
+    shares = []
+    for runs in zip(*map(_tasks, groups), strict=True):
+        everyone = np.concatenate(runs)
+        owner = np.repeat(np.eye(len(runs)), list(map(len, runs)), axis=0)  # [all runs, groups]
+        wins = owner.T @ np.sign(everyone[:, None] - everyone) @ owner  # minus losses
+        sizes = owner.sum(axis=0)
+        shares.append((1 + wins / np.outer(sizes, sizes)) / 2)
+    return np.stack(shares, axis=-1)[np.triu_indices(len(groups), 1)]
+
+
+def _improvement_ends(
+    shares: FloatArray, runs: npt.NDArray[np.int64], confidence: float
+) -> tuple[FloatArray, FloatArray]:
+    """Ends of intervals of probabilities of improvement that need no spread between runs.
 
     On each task those of Newcombe (2006, method 5): every probability that the observed one does
     not contradict, by the variance that Hanley and McNeil (1982) derived from it. Of the mean over
     tasks: their distances from the estimate add up as independent errors do (Zou and Donner 2008).
+
+    Args:
+        shares: ``[..., tasks]``, observed.
+        runs: of both sides, ``[2, ..., tasks]``.
+        confidence: nominal coverage.
+
+    Returns:
+        The lower and the upper ends, ``[...]`` each.
     """
-    tasks_x, tasks_y = _tasks(x), _tasks(y)
-    shares = (1 + np.array(_balances_by_task(tasks_x, tasks_y))) / 2  # [tasks]
-    sizes = np.array([[len(runs) for runs in tasks] for tasks in (tasks_x, tasks_y)])
-    z = norm.isf((1 - confidence) / 2)
-    below = shares - _least_probability(shares, sizes, z)
-    above = 1 - _least_probability(1 - shares, sizes, z) - shares
-    reach = np.linalg.norm([below, above], axis=1) / len(shares)
-    return np.asarray(shares.mean() + [-1, 1] * reach)
+    z = float(norm.isf((1 - confidence) / 2))
+    below = shares - _least_probability(shares, runs, z)
+    above = 1 - _least_probability(1 - shares, runs, z) - shares
+    value, tasks = shares.mean(axis=-1), shares.shape[-1]
+    low = value - np.linalg.norm(below, axis=-1) / tasks
+    return low, value + np.linalg.norm(above, axis=-1) / tasks
 
 
-def _least_probability(shares: FloatArray, sizes: npt.NDArray[np.int64], z: float) -> FloatArray:
+def _least_probability(shares: FloatArray, runs: npt.NDArray[np.int64], z: float) -> FloatArray:
     """The smallest probability within ``z`` standard errors of its own of each observed share."""
-    spare = sizes.mean(axis=0) - 1
+    spare, pairs = runs.mean(axis=0) - 1, runs.prod(axis=0)
     low, high = np.zeros_like(shares), shares
     for _ in range(40):  # halves what is left, to below 1e-12
         middle = (low + high) / 2
         factor = 1 + spare * ((1 - middle) / (2 - middle) + middle / (1 + middle))
-        variance = middle * (1 - middle) * factor / sizes.prod(axis=0)
+        variance = middle * (1 - middle) * factor / pairs
         is_ruled_out = (shares - middle) ** 2 > z**2 * variance
         low, high = np.where(is_ruled_out, middle, low), np.where(is_ruled_out, high, middle)
     return high

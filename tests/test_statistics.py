@@ -208,7 +208,7 @@ class TestAllPairs:
         x, y = self.SCORES["a"], self.SCORES["c"]
         monkeypatch.setattr(statistics, "CHUNK_CELLS", statistics.PAIR_CHUNK_CELLS)
         value = statistics.probability_of_improvement(x, y)
-        monkeypatch.setattr(statistics, "_improvement_ends", lambda *arguments: [value, value])
+        monkeypatch.setattr(statistics, "_improvement_ends", lambda *arguments: (value, value))
         for kind in ("default", "rliable"):
             by_scores = statistics._bootstrap(
                 statistics.probability_of_improvement, [x, y], rng(), kind, 300, 0.95
