@@ -143,6 +143,8 @@ AGGREGATES: Mapping[str, Statistic] = MappingProxyType(
     {"iqm": iqm, "mean": mean, "median": median, "optimality_gap": optimality_gap}
 )
 """What a leaderboard shows of its rows."""
+_NEVER_BELOW: Mapping[Statistic, float] = MappingProxyType({optimality_gap: 0.0})
+"""Where no lower end may lie, although the same width on both sides would take it there."""
 
 
 def bootstrap_interval(
@@ -173,7 +175,8 @@ def bootstrap_interval(
     band = _bootstrap(statistic, [scores], rng, ci, reps, confidence)
     if band.value.ndim:
         raise ValueError(f"scores must be [runs, tasks], got shape {np.shape(scores)}")
-    return Interval(*map(float, band))
+    low = np.maximum(band.low, _NEVER_BELOW.get(statistic, -np.inf))
+    return Interval(float(band.value), float(low), float(band.high))
 
 
 def mean_interval(
@@ -234,7 +237,8 @@ def bootstrap_intervals(
     band = _bootstrap(together, [scores], rng, ci, reps, confidence)
     if band.value.ndim != 1:
         raise ValueError(f"scores must be [runs, tasks], got shape {np.shape(scores)}")
-    ends = zip(*(part.tolist() for part in band), strict=True)
+    least = [_NEVER_BELOW.get(statistic, -np.inf) for statistic in wanted.values()]
+    ends = np.stack([band.value, np.maximum(band.low, least), band.high], axis=-1).tolist()
     return {name: Interval(*three) for name, three in zip(wanted, ends, strict=True)}
 
 

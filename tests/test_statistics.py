@@ -81,6 +81,13 @@ class TestClosedForms:
         assert interval.value - interval.low == pytest.approx(reach, rel=0.01)
         assert interval.high - interval.value == pytest.approx(reach, rel=0.01)
 
+    def test_a_gap_is_never_below_zero(self):
+        scores = np.array([[1.2, 0.9], [1.1, 1.3], [1.4, 1.2]])
+        alone = statistics.bootstrap_interval(scores, statistics.optimality_gap, rng=rng())
+        together = statistics.bootstrap_intervals(scores, rng=rng())["optimality_gap"]
+        assert alone == together
+        assert alone.low == 0 < alone.value < alone.high
+
     def test_degrees_of_freedom_lie_between_one_task_and_the_sum(self):
         same = np.array([[0.0, 1.0, 2.0], [1.0, 0.0, 3.0], [0.5, 0.5, 2.5]])
         assert statistics.degrees_of_freedom(same) == pytest.approx(6)
