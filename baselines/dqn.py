@@ -232,8 +232,11 @@ ALGORITHM = Algorithm(
             "features": 256,
             "hidden": (),
         },
+        # At a larger discount an action that does nothing is worth nearly as much as the best one,
+        # and the greedy policy stops at the first error of a value.
         "minigrid": {
             "lanes": 8,
+            "discount": 0.9,
             "batch_size": 64,
             "update_period": 4,
             "epsilon_fraction": 0.5,

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from suite.cells import Request, State, examine, find_cells
+from suite.configs import plain_config, resolve_config
 from suite.doctor import installed_version
 from suite.leaderboard import cell_state
 from suite.pages.common import Present
@@ -77,7 +78,15 @@ def _present(families: Iterable[Family]) -> Present:
     return Present(
         source_hashes={name: source_hash(name) for name in algorithm_names()},
         versions={name: version for name, version in found.items() if version is not None},
+        config=_config_now,
     )
+
+
+def _config_now(record: Record) -> dict[str, object] | None:
+    if record.protocol == "trial" or record.algorithm not in algorithm_names():
+        return None  # a trial's config is its own
+    entry = load_algorithm(record.algorithm)
+    return plain_config(resolve_config(entry, record.task, record.protocol))
 
 
 def cell_lines(matrix: Matrix, protocol_name: str, results: Path) -> list[CellLine]:

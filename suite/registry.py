@@ -179,7 +179,8 @@ def source_hash(algorithm: str) -> str:
 
     Syntax trees are hashed, so that comments, formatting and docstrings may change freely: of the
     algorithm's module, of every module that it imports from its own package, and of
-    :data:`SHARED_SOURCES`. The same on every version of Python.
+    :data:`SHARED_SOURCES`. Presets are left out: what they give stands in a record as its config.
+    The same on every version of Python.
 
     Raises:
         UnknownName: there is no algorithm of this name.
@@ -191,7 +192,7 @@ def source_hash(algorithm: str) -> str:
 
 
 def dump_source(node: ast.AST) -> str:
-    """Write a syntax tree as text, without docstrings or anything else that is only a string.
+    """Write a syntax tree as text, without presets, docstrings or anything that is only a string.
 
     Fields that are empty, or that only some versions of Python have, are left out.
     """
@@ -200,7 +201,7 @@ def dump_source(node: ast.AST) -> str:
         if field in ("type_comment", "type_params", "kind"):
             continue
         if isinstance(value, list):
-            items = [_dump_value(item) for item in value if not _is_bare_string(item)]
+            items = [_dump_value(item) for item in value if not _is_left_out(item)]
             written = f"[{','.join(items)}]" if items else ""
         else:
             written = "" if value is None else _dump_value(value)
@@ -213,7 +214,9 @@ def _dump_value(value: object) -> str:
     return dump_source(value) if isinstance(value, ast.AST) else repr(value)
 
 
-def _is_bare_string(node: object) -> bool:
+def _is_left_out(node: object) -> bool:
+    if isinstance(node, ast.keyword):
+        return node.arg == "presets"
     return (
         isinstance(node, ast.Expr)
         and isinstance(node.value, ast.Constant)

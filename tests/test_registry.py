@@ -282,6 +282,16 @@ def test_source_hashes_are_sha256_and_differ():
     assert all(len(each) == 64 for each in hashes)
 
 
+def test_a_hash_leaves_presets_out(outside: Path):
+    source = "ALGORITHM = dict(name='mine', presets={'atari': {'lanes': LANES}})\n"
+    register(outside, "suite.algorithms", "mine = plugin.mine:ALGORITHM")
+    hashes = set()
+    for lanes in ("1", "2"):
+        (outside / "plugin" / "mine.py").write_text(source.replace("LANES", lanes))
+        hashes.add(source_hash("mine"))
+    assert len(hashes) == 1
+
+
 def test_a_hash_covers_what_the_algorithm_imports_from_its_package():
     modules = registry._own_modules("baselines.ppo")
     assert {"baselines.ppo", "baselines.agent", "baselines.parts.networks"} <= modules.keys()

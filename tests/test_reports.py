@@ -554,6 +554,14 @@ def test_records_of_another_version_of_an_environment_are_stale():
         assert cells(page, "All families", table=1)["ppo"]["status"] == status
 
 
+def test_records_of_another_config_are_stale():
+    records = tuple(quick_records("ppo"))
+    changed = {**records[0].config, "learning_rate": 0.1}
+    for config, status in ((records[0].config, "ranked"), (changed, "ranked, stale")):
+        page = quick_page(records, present=Present(config=lambda record, now=config: now))
+        assert cells(page, "All families", table=1)["ppo"]["status"] == status
+
+
 def test_the_index_counts_stale_records(results: Path, out: Path):
     matrix = Matrix(("ppo", "sac"), ("gymnasium",), {}, present=Present({"ppo": "0" * 64}))
     write_reports(results, out, matrix=matrix)

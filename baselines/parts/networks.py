@@ -251,7 +251,7 @@ class _Grid(Reader):
             for name, shape in self.shapes.items()
         ]
         symbols = torch.cat(channels, dim=-1) + self.places  # [S, B, H, W, channels]
-        cells = self.embedding(symbols).sum(dim=-2)  # [S, B, H, W, EMBEDDING]
+        cells = self.embedding.total(symbols)  # [S, B, H, W, EMBEDDING]
         return cast(Tensor, self.dense(self.convolutions(cells.movedim(-1, 2))))
 
 

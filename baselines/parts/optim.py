@@ -110,7 +110,7 @@ class Adam:
         self.epsilon = epsilon
         self.mean = torch.zeros_like(parameters.rows())
         self.square = torch.zeros_like(self.mean)
-        self._count = torch.zeros((), device=self.mean.device)
+        self._count = torch.zeros((), dtype=torch.float32, device=self.mean.device)
         self.updates = 0
 
     def step(self, loss: Tensor) -> None:

@@ -67,13 +67,16 @@ class Present:
     """By algorithm."""
     versions: Mapping[str, str] = field(default_factory=dict)
     """Of the packages that step environments."""
+    config: Callable[[Record], Mapping[str, object] | None] = lambda record: None
+    """What the config of a record's cell is now; None if it is not known."""
 
     def is_stale(self, record: Record) -> bool:
-        """Whether the algorithm's source or a package of its environment has changed since."""
+        """Whether source or config of the algorithm, or an environment's package, have changed."""
         source = self.source_hashes.get(record.algorithm, record.source_hash)
-        return source != record.source_hash or any(
-            self.versions.get(name, version) != version for name, version in record.versions.items()
-        )
+        if source != record.source_hash or self.config(record) not in (None, record.config):
+            return True
+        versions = record.versions.items()
+        return any(self.versions.get(name, version) != version for name, version in versions)
 
 
 @dataclass(frozen=True)
