@@ -605,6 +605,8 @@ class TestCoverage:
         covered = np.mean([interval.low <= truth <= interval.high for interval in intervals])
         # With three runs of one task, one in ten pairs of equal algorithms is one-sided.
         assert covered >= (0.88 if (runs, tasks, lead) == (3, 1, 0.0) else 0.91)
+        if tasks == 6 and lead < 0.3:
+            assert covered <= 0.99
 
     @pytest.mark.parametrize("draw", [normal_runs, bimodal_runs])
     @pytest.mark.parametrize(("runs", "tasks"), [(3, 1), (5, 1), (5, 4), (10, 4)])
