@@ -11,9 +11,8 @@ of per-dimension values (Seyde et al. 2022).
 
 Differences from the paper: none on vectors; images, grids and texts are encoded by a network that
 the critic alone trains (Yarats et al. 2021), and the actor learns from the features that the critic
-had before its step. For control from pixels ``image_shift`` keeps the critic from merely fitting
-the few images it has seen (DrQ). Cost: per update, seven passes forward and three backward through
-networks of the critic's size.
+had before its step; control from pixels is that of DrQ (``baselines.parts.pixels``). Cost: per
+update, seven passes forward and three backward through networks of the critic's size.
 """
 
 from __future__ import annotations
@@ -28,12 +27,12 @@ from torch import Tensor, nn
 
 from baselines.agent import Algorithm, Metrics, Setting
 from baselines.parts.actions import Continuous, Factored
-from baselines.parts.augmentation import RandomShift
 from baselines.parts.critics import TwinCritic, action_noise, random_action
 from baselines.parts.heads import Categorical, SquashedNormal
 from baselines.parts.layers import MLP
-from baselines.parts.networks import EncoderOptions, ImageNetwork
+from baselines.parts.networks import Encoder, EncoderOptions, ImageNetwork
 from baselines.parts.optim import Adam, ParameterMatrix, per_seed_mean
+from baselines.parts.pixels import PixelEncoder, RandomShift
 from baselines.parts.replay import Replay
 from baselines.parts.state import Parts
 from suite.spaces import Box
@@ -76,6 +75,8 @@ class Config:
     """Convolutions for images."""
     features: int = 512
     """Outputs of the dense layer after an image or a grid of symbols."""
+    drq: bool = False
+    """Read images by DrQ's encoder instead, with its normalised and bounded features."""
     image_shift: int = 0
     """Images of a batch are shifted at random by at most so many pixels."""
 
@@ -105,9 +106,9 @@ class SAC:
         self.target_entropy = target_entropy
 
         options = EncoderOptions(config.image_network, config.features, config.vectors)
-        self.critic = TwinCritic(
-            self.streams, setting.spaces.observation, options, config.hidden, extra_inputs, values
-        )
+        make_encoder = PixelEncoder if config.drq else Encoder
+        encoder = make_encoder(self.streams, setting.spaces.observation, options)
+        self.critic = TwinCritic(self.streams, encoder, config.hidden, extra_inputs, values)
         self.target = copy.deepcopy(self.critic)
         features = self.critic.encoder.outputs
         self.actor = MLP(setting.streams, features, config.hidden, policy_outputs)
@@ -271,12 +272,16 @@ ALGORITHM = Algorithm(
         },
         "gymnasium/LunarLanderContinuous-v3": {"hidden": (256, 256)},
         "gymnasium/BipedalWalker-v3": {"hidden": (256, 256)},
+        # DrQ's learning rates, temperature and features; smaller batches, an update per two steps
         "dmcontrol/*-pixels": {
             "lanes": 2,
             "replay_capacity": 100_000,
             "batch_size": 64,
             "update_period": 2,
-            "features": 64,
+            "actor_learning_rate": 1e-3,
+            "initial_temperature": 0.1,
+            "features": 50,
+            "drq": True,
             "image_shift": 4,
         },
         # batch, period, learning rate and target entropy of CleanRL's sac_atari

@@ -15,9 +15,10 @@ on the others. The two kinds differ in the short methods from ``_greedy`` to ``_
 
 Differences from the paper: none on vectors, but hidden layers and batches are those of the authors'
 later code; images, grids and texts are encoded by a network that the critics alone train (Yarats et
-al. 2021), and the actor learns from the features that the critics had before their step. Cost: per
-update, five passes forward and two backward through networks of the critics' size, and at every
-``policy_delay``-th two more of each.
+al. 2021), and the actor learns from the features that the critics had before their step; control
+from pixels is that of DrQ (``baselines.parts.pixels``). Cost: per update, five passes forward and
+two backward through networks of the critics' size, and at every ``policy_delay``-th two more of
+each.
 """
 
 from __future__ import annotations
@@ -34,8 +35,9 @@ from baselines.agent import Algorithm, Metrics, Setting
 from baselines.parts.actions import Continuous, Factored
 from baselines.parts.critics import TwinCritic, action_noise, random_action
 from baselines.parts.layers import MLP
-from baselines.parts.networks import EncoderOptions, ImageNetwork
+from baselines.parts.networks import Encoder, EncoderOptions, ImageNetwork
 from baselines.parts.optim import Adam, ParameterMatrix, per_seed_mean
+from baselines.parts.pixels import PixelEncoder, RandomShift
 from baselines.parts.replay import Replay
 from baselines.parts.state import Parts
 from suite.spaces import Box
@@ -85,6 +87,10 @@ class Config:
     """Convolutions for images."""
     features: int = 512
     """Outputs of the dense layer after an image or a grid of symbols."""
+    drq: bool = False
+    """Read images by DrQ's encoder instead, with its normalised and bounded features."""
+    image_shift: int = 0
+    """Images of a batch are shifted at random by at most so many pixels."""
 
 
 class TD3:
@@ -103,10 +109,10 @@ class TD3:
             outputs = values
 
         options = EncoderOptions(config.image_network, config.features, config.vectors)
-        self.critic = TwinCritic(
-            self.streams, setting.spaces.observation, options, config.hidden, extra_inputs, values
-        )
-        self.actor = MLP(self.streams, self.critic.encoder.outputs, config.hidden, outputs)
+        make_encoder = PixelEncoder if config.drq else Encoder
+        encoder = make_encoder(self.streams, setting.spaces.observation, options)
+        self.critic = TwinCritic(self.streams, encoder, config.hidden, extra_inputs, values)
+        self.actor = MLP(self.streams, encoder.outputs, config.hidden, outputs)
         self.target_critic = copy.deepcopy(self.critic)
         self.target_actor = copy.deepcopy(self.actor)
         self.critic_parameters = ParameterMatrix(self.critic)
@@ -117,6 +123,7 @@ class TD3:
         self.actor_optimiser = Adam(self.actor_parameters, config.actor_learning_rate)
         capacity = min(config.replay_capacity, setting.total_steps)
         self.replay = Replay(capacity, setting.spaces.observation, self.streams)
+        self.shift = RandomShift(self.streams, setting.spaces.observation, config.image_shift)
         self.parts = Parts(
             critic=self.critic_parameters,
             actor=self.actor_parameters,
@@ -152,7 +159,9 @@ class TD3:
         config, size = self.config, self.config.batch_size
         for _ in range(self.replay.updates_due(config.learning_starts, config.update_period)):
             noise = action_noise(self.actions, self.streams, "smoothing", size)
-            metrics, features = self._update_critics(*self.replay.sample(size), noise)
+            batch, obs, next_obs = self.replay.sample(size)
+            obs, next_obs = self.shift(obs), self.shift(next_obs)
+            metrics, features = self._update_critics(batch, obs, next_obs, noise)
             if self.updates % config.policy_delay == 0:
                 noise = action_noise(self.actions, self.streams, "actor", size)
                 metrics |= self._update_actor_and_targets(features, noise)
@@ -296,8 +305,10 @@ ALGORITHM = Algorithm(
             "lanes": 2,
             "replay_capacity": 100_000,
             "batch_size": 64,
-            "update_period": 4,
-            "features": 64,
+            "update_period": 2,
+            "features": 50,
+            "drq": True,
+            "image_shift": 4,
         },
         # batch, period and learning rate of CleanRL's sac_atari
         "atari": {

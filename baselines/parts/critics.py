@@ -6,14 +6,11 @@ MultiDiscrete; both are what a replay stores and what ``to_environment`` transla
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from torch import Tensor, nn
 
 from baselines.parts.actions import Continuous, Factored
 from baselines.parts.layers import MLP
-from baselines.parts.networks import Encoder, EncoderOptions
-from suite.spaces import Space
+from baselines.parts.networks import Encoder
 from suite.streams import Streams
 
 
@@ -21,8 +18,7 @@ class TwinCritic(nn.Module):
     """Two value networks on one encoder (Fujimoto et al. 2018).
 
     Args:
-        spaces: the observation's leaves.
-        options: how the encoder reads the leaves.
+        encoder: turns observations into the features that both networks read.
         hidden: hidden layers of each network.
         extra_inputs: numbers that stand beside the features, usually an action.
         outputs: values per network.
@@ -31,15 +27,14 @@ class TwinCritic(nn.Module):
     def __init__(
         self,
         streams: Streams,
-        spaces: Mapping[str, Space],
-        options: EncoderOptions,
+        encoder: Encoder,
         hidden: tuple[int, ...],
         extra_inputs: int,
         outputs: int,
     ) -> None:
         super().__init__()
-        self.encoder = Encoder(streams, spaces, options)
-        inputs = self.encoder.outputs + extra_inputs
+        self.encoder = encoder
+        inputs = encoder.outputs + extra_inputs
         self.first = MLP(streams, inputs, hidden, outputs)
         self.second = MLP(streams, inputs, hidden, outputs)
 
