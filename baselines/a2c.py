@@ -158,7 +158,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "trace": 0.9,
         "entropy_coefficient": 0.0,
     },
-    # lanes of Tianshou; narrow initial policy of RL Baselines3 Zoo
+    # lanes of Tianshou; a narrow initial policy as in RL Baselines3 Zoo, not as narrow
     "mujoco": {
         "lanes": 16,
         "anneal_learning_rate": False,

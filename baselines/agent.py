@@ -79,7 +79,10 @@ class Agent(Protocol):
         """Take in one step of all lanes; learn when due. Metrics of an update, else None."""
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything a resumed run needs: parameters, optimiser, memory, streams, counters."""
+        """Everything a resumed run needs: parameters, optimiser, memory, streams, counters.
+
+        Tensors, numbers, texts and containers of them: checkpoints are read without running code.
+        """
 
     def load_state_dict(self, state: dict[str, Any]) -> None: ...
 
@@ -98,6 +101,9 @@ class Algorithm:
     """On-policy, off-policy, or not learning at all."""
     paper: str
     config: type
+    """A frozen dataclass with a default for every field. ``lanes`` it must have: environments per
+    seed. If learning waits for rollouts, ``rollout_steps`` tells their length, so that a budget too
+    small for one is refused at once."""
     make: Callable[[Setting, Any], Agent]
     native_actions: frozenset[str]
     """Kinds of actions the published method covers; on others the cell is marked adapted."""

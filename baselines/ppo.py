@@ -232,8 +232,9 @@ ALGORITHM = Algorithm(
             "discount": 0.9,
             "entropy_coefficient": 0.0,
         },
-        # network and narrow initial policy of RL Baselines3 Zoo, rollout and epochs of Tianshou,
-        # whose step size is nearly constant over these budgets
+        # width of RL Baselines3 Zoo's networks and a narrow initial policy as there (not as narrow,
+        # and with tanh); rollout and epochs of Tianshou, whose step size is nearly constant over
+        # these budgets
         "mujoco": {
             "rollout_steps": 256,
             "minibatch_size": 128,
@@ -303,7 +304,7 @@ ALGORITHM = Algorithm(
             "features": 256,
             "hidden": (),
         },
-        # Stable-Baselines3's defaults
+        # Stable-Baselines3's defaults, where they are not ours
         "peer": {
             "lanes": 1,
             "rollout_steps": 2048,

@@ -3,13 +3,13 @@
 Williams 1992, "Simple Statistical Gradient-Following Algorithms for Connectionist Reinforcement
 Learning", https://doi.org/10.1007/BF00992696.
 
-A rollout of some lanes is collected; a step counts if its episode ended before the rollout did,
-whether by termination or by truncation: a truncated episode is worth what it had earned so far,
-because there is no value to go on with. The steps after a lane's last end are masked out, not
-carried over, so that every step that counts was chosen by the policy that it improves. The first
-steps of a rollout may belong to an episode that the previous policy began; their returns are
-complete all the same. ``whole_episodes=False`` lets the rest count too, as returns to the end of
-the rollout, for tasks whose episodes are longer than memory.
+A rollout of some lanes is collected; a step counts once, when its episode ends, whether by
+termination or by truncation: a truncated episode is worth what it had earned so far, because there
+is no value to go on with. Steps of episodes that are still open are carried over to the next
+rollout, once: what counts must not depend on how long an episode lasts, or short ones would teach
+more than long ones. Carried steps were chosen by the policy before the last update.
+``whole_episodes=False`` lets every step count at once, with the return to the end of the rollout,
+for tasks whose episodes are longer than memory.
 
 Differences from the paper: weight by return-to-go instead of the whole return (a lower variance
 for the same expectation); one Adam step per rollout on the mean over steps; returns are
@@ -55,7 +55,7 @@ class Config(PolicyConfig):
     lanes: int = 4
     """E, environments per seed."""
     rollout_steps: int = 512
-    """T, steps of every lane between updates; episodes must fit into it."""
+    """T, steps of every lane between updates; longer episodes do not count from their beginning."""
     whole_episodes: bool = True
     """Only steps of finished episodes count; else all, with the return up to the rollout's end."""
     learning_rate: float = 3e-3
@@ -96,11 +96,13 @@ class Reinforce:
             setting.num_seeds, setting.lanes, config.discount, setting.device
         )
         self.rollout = Rollout(config.rollout_steps)
+        self.carried = Carried()
         self.parts = Parts(
             networks=self.networks,
             optimiser=self.optimiser,
             reward_scale=self.reward_scale,
             rollout=self.rollout,
+            carried=self.carried,
             streams=self.streams,
         )
 
@@ -134,19 +136,20 @@ class Reinforce:
 
     @torch.no_grad()
     def _prepare(self, rollout: Transition) -> dict[str, Tensor]:
-        """Flatten a rollout into items ``[S, T * E, ...]``.
+        """Flatten a rollout, behind the one before it, into items ``[S, 2 * T * E, ...]``.
 
         ``weight`` is what each item contributes to a mean over the items that count, 0 for the
         others; ``advantage`` is the return, less the baseline, standardised.
         """
         config = self.config
-        reward = rollout.reward
         if config.normalise_rewards:
-            reward = scaled_rewards(rollout, self.reward_scale)
-        counts = finished(rollout.ended) if config.whole_episodes else torch.ones_like(reward)
+            rollout = rollout._replace(reward=scaled_rewards(rollout, self.reward_scale))
+        counts = torch.ones_like(rollout.ended)
+        if config.whole_episodes:
+            rollout, counts = self.carried.join(rollout)
         weight = counts.flatten(1).to(torch.get_default_dtype())
         weight = weight / weight.sum(dim=1, keepdim=True).clamp_min(1)
-        returns = returns_to_go(reward, rollout.ended, config.discount).flatten(1)
+        returns = returns_to_go(rollout.reward, rollout.ended, config.discount).flatten(1)
         advantage = returns
         if self.baseline is not None:
             advantage = returns - self.baseline(rollout.obs)
@@ -195,6 +198,40 @@ class Reinforce:
         return {"networks": self.parameter_matrix.rows()}
 
 
+class Carried:
+    """The rollout before the present one, which may end its open episodes."""
+
+    def __init__(self) -> None:
+        self.before: Transition | None = None
+
+    def join(self, rollout: Transition) -> tuple[Transition, Tensor]:
+        """Put the rollout before this one in front of it, and keep this one for the next time.
+
+        Returns:
+            Both together, leaves ``[S, 2 T, E, ...]`` (``[S, T, E, ...]`` the first time), and
+            where a step counts: its episode has ended now, and had not before.
+        """
+        before, self.before = self.before, rollout
+        if before is None:
+            return rollout, finished(rollout.ended)
+        both = Transition(*map(_joined, before, rollout))
+        counts = finished(both.ended)
+        counts[:, : before.ended.shape[1]] &= ~finished(before.ended)
+        return both, counts
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"before": self.before and self.before._asdict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.before = state["before"] and Transition(**state["before"])
+
+
+def _joined(first: Any, second: Any) -> Any:
+    if isinstance(first, dict):
+        return {name: torch.cat([leaf, second[name]], dim=1) for name, leaf in first.items()}
+    return torch.cat([first, second], dim=1)
+
+
 def finished(ended: Tensor) -> Tensor:
     """Where an episode ends in this step or a later one: ``[S, T, E]`` bool to the same."""
     return ended.flip(1).cummax(dim=1).values.flip(1)
@@ -234,6 +271,10 @@ ALGORITHM = Algorithm(
             "discount": 0.9,
             "entropy_coefficient": 0.0,
         },
+        # longer episodes
+        "gymnasium/MountainCarContinuous-v0": {"rollout_steps": 1_000},
+        "gymnasium/LunarLander*": {"rollout_steps": 1_000},
+        "gymnasium/BipedalWalker-v3": {"lanes": 2, "rollout_steps": 1_600},
         # episodes of 1,000 steps
         "mujoco": {
             "lanes": 2,
@@ -278,15 +319,17 @@ ALGORITHM = Algorithm(
             "hidden": (),
             "piece_size": 128,
         },
-        # episodes of 100 to some hundred steps
+        # episodes of 100 to 288 steps
         "minigrid": {
             "evaluation": "sampled",
             "lanes": 8,
-            "rollout_steps": 256,
+            "rollout_steps": 288,
             "features": 128,
             "hidden": (64,),
             "piece_size": 512,
         },
+        "minigrid/MiniGrid-RedBlueDoors*": {"lanes": 4, "rollout_steps": 720},
+        "minigrid/MiniGrid-ObstructedMaze*": {"lanes": 4, "rollout_steps": 576},
         "nethack": {
             "evaluation": "sampled",
             "lanes": 8,

@@ -49,7 +49,11 @@ from suite.steps import Carry, Observation, Transition
 
 @dataclass(frozen=True)
 class Config(PolicyConfig):
-    """Defaults follow Stable-Baselines3 Contrib's, with more lanes and shorter rollouts."""
+    """Defaults follow Stable-Baselines3 Contrib's, with more lanes and shorter rollouts.
+
+    Besides with fewer steps of conjugate gradients, and a Fisher matrix of a part of the rollout,
+    as in the paper.
+    """
 
     lanes: int = 8
     """E, environments per seed."""
@@ -68,7 +72,7 @@ class Config(PolicyConfig):
     cg_tolerance: float = 1e-10
     """Squared residual, relative to the gradient's square, at which they stop."""
     fisher_stride: int = 4
-    """Every how many-th transition enters the Fisher matrix."""
+    """Of so many transitions, one at random enters the Fisher matrix."""
     search_steps: int = 10
     """Most lengths that the line search tries."""
     search_factor: float = 0.8
@@ -170,7 +174,8 @@ class TRPO:
             return (piece["advantage"] * log_prob).sum(dim=1) / size
 
         gradient = summed_gradient(self.policy_matrix, likelihood, items, config.piece_size)
-        some = {name: leaf[:, :: config.fisher_stride] for name, leaf in items.items()}
+        chosen = self.streams.permutation("fisher", size)[:, :: config.fisher_stride]
+        some = take(items, chosen)
         fisher = Fisher(self.policy_matrix, self.policy(observations(some)), config.damping)
         direction = conjugate_gradient(fisher, gradient, config.cg_iterations, config.cg_tolerance)
         # the quadratic model of the divergence, x^T F x / 2, reaches the bound at this length

@@ -477,7 +477,12 @@ def perf(
 
 
 @app.command(hidden=True)
-def regress(algorithm: Annotated[str, typer.Argument(metavar="ALGO")] = "") -> int:
+def regress(
+    algorithm: Annotated[str, typer.Argument(metavar="ALGO")] = "",
+    env: str = "",
+    base: str = "",
+    profile: str = "",
+) -> int:
     """Not available yet."""
     raise Unavailable("regress is not available yet", 3)
 

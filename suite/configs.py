@@ -23,15 +23,16 @@ def resolve_config(
     """Build the config of a run; later sources win.
 
     Order: the defaults, the preset of the task's family, those of patterns that the task matches
-    (``dmcontrol/*-pixels``), of the task, of the protocol, the preset a user named, then single
-    overrides.
+    (``dmcontrol/*-pixels``), of the task, of the protocol, then single overrides. A preset that a
+    user names takes the place of those of family, patterns and task: it is the same everywhere.
 
     Args:
         algorithm: the registry entry (its ``config`` and ``presets``).
         task: ``family/name``.
         protocol: e.g. ``smoke``, which makes networks tiny.
         preset: a name such as ``guide``.
-        overrides: field name to value as text, as in ``--set learning_rate=1e-4``.
+        overrides: field name to value as text, as in ``--set learning_rate=1e-4``. Integers are
+            counts, of at least 1 or of the field's default where that is smaller.
 
     Raises:
         ValueError: unknown preset or field (nearest names given), or a value of the wrong type.
@@ -42,13 +43,15 @@ def resolve_config(
     family = task.split("/", 1)[0]
     values: dict[str, Any] = {}
     patterns = [name for name in presets if "*" in name and fnmatchcase(task, name)]
-    for name in (family, *patterns, task, protocol, preset):
+    for name in (protocol, preset) if preset else (family, *patterns, task, protocol):
         values |= presets.get(name, {})
     types_by_field = typing.get_type_hints(algorithm.config)
     for name, text in (overrides or {}).items():
         if name not in types_by_field:
             raise ValueError(f"unknown config field {name!r}; {_nearest(name, types_by_field)}")
-        values[name] = _parse(name, text, types_by_field[name])
+        default = getattr(algorithm.config, name, None)
+        least = min(1, default) if type(default) is int else 1
+        values[name] = _parse(name, text, types_by_field[name], least)
     return algorithm.config(**values)
 
 
@@ -69,20 +72,20 @@ def _nearest(name: str, known: Mapping[str, object]) -> str:
     return "nearest: " + ", ".join(close) if close else "there are none"
 
 
-def _parse(name: str, text: str, kind: Any) -> Any:
-    """Read a value of a field's type from text."""
+def _parse(name: str, text: str, kind: Any, least: int) -> Any:
+    """Read a value of a field's type from text; integers are counts, of at least ``least``."""
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
-    wrong = ValueError(f"{name}={text!r}: expected {_describe(kind)}")
+    wrong = ValueError(f"{name}={text!r}: expected {_describe(kind, least)}")
     if origin in (typing.Union, types.UnionType):
         if text.lower() == "none" and type(None) in arguments:
             return None
-        return _parse(name, text, next(a for a in arguments if a is not type(None)))
+        return _parse(name, text, next(a for a in arguments if a is not type(None)), least)
     if origin is typing.Literal:
         if text not in arguments:
             raise wrong
         return text
     if origin is tuple:
-        return tuple(_parse(name, part, arguments[0]) for part in text.split(",") if part)
+        return tuple(_parse(name, part, arguments[0], least) for part in text.split(",") if part)
     if kind is bool:
         if text.lower() not in ("true", "false"):
             raise wrong
@@ -93,18 +96,17 @@ def _parse(name: str, text: str, kind: Any) -> Any:
         value = kind(text)
     except ValueError:
         raise wrong from None
-    is_count = kind is int
-    if not math.isfinite(value) or (is_count and value < 1):
+    if not math.isfinite(value) or (kind is int and value < least):
         raise wrong
     return value
 
 
-def _describe(kind: Any) -> str:
+def _describe(kind: Any, least: int) -> str:
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin is typing.Literal:
         return "one of " + ", ".join(arguments)
     if origin is tuple:
-        return f"{_describe(arguments[0])} values, comma-separated"
+        return f"{_describe(arguments[0], least)} values, comma-separated"
     if kind is bool:
         return "true or false"
-    return {int: "an integer of at least 1", float: "a finite number"}.get(kind, str(kind))
+    return {int: f"an integer of at least {least}", float: "a finite number"}.get(kind, str(kind))

@@ -65,7 +65,7 @@ class Protocol:
     evaluations: int
     """Evaluations after the one at step 0, equally spaced; the last at the end of the budget."""
     episodes: int
-    """Episodes per evaluation and seed; every evaluation lane plays the same number of them."""
+    """Episodes per evaluation and seed, each in a lane of its own."""
     max_episode_steps: int = 27_000
     """Where an evaluation episode is cut that does not end by itself: half an hour of a 60 Hz game
     at 4 frames per step."""

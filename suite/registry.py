@@ -225,8 +225,8 @@ def _is_left_out(node: object) -> bool:
 
 
 def _own_modules(module: str) -> dict[str, ast.Module]:
-    """A module and all that it imports, directly or not, from its own top-level package."""
-    package = module.split(".")[0]
+    """A module and all that it imports, directly or not, from its own package and from ours."""
+    packages = {module.split(".")[0], _ALGORITHMS.package}
     trees: dict[str, ast.Module] = {}
     waiting = [module]
     while waiting:
@@ -234,7 +234,7 @@ def _own_modules(module: str) -> dict[str, ast.Module]:
         if name in trees or _source(name) is None:
             continue
         trees[name] = _parse(name)
-        own = [each for each in _imports(name, trees[name]) if each.split(".")[0] == package]
+        own = [each for each in _imports(name, trees[name]) if each.split(".")[0] in packages]
         waiting += [parent for each in own for parent in accumulate(each.split("."), _join)]
     return trees
 

@@ -28,7 +28,7 @@ from torch import Tensor
 from suite.checkpoint import load_checkpoint, save_checkpoint
 from suite.configs import config_from_plain
 from suite.envs.lanes import Lanes, own_usage
-from suite.evaluation import Evaluation, evaluate, evaluation_lanes
+from suite.evaluation import Evaluation, evaluate
 from suite.interface import to_numpy, to_tensors
 from suite.protocols import Protocol, canonical_json, evaluation_steps, segment_steps
 from suite.provenance import code_state, machine
@@ -266,9 +266,9 @@ class Runner:
         # its longest episode, whichever seed plays it.
         period = self.evaluations * len(self.task.splits) + index
         self.streams.restart("evaluation", period)
-        width = evaluation_lanes(rules.episodes)
-        lanes = self._make_lanes(self.task.splits[index], "evaluation", period, width)
-        result = evaluate(self.agent, lanes, rules.episodes, rules.max_episode_steps, self.device)
+        split = self.task.splits[index]
+        lanes = self._make_lanes(split, "evaluation", period, rules.episodes)
+        result = evaluate(self.agent, lanes, rules.max_episode_steps, self.device)
         self._note_memory("evaluation", lanes)
         for row, reason in lanes.failures.items():
             self._fail(row, "crashed", reason)

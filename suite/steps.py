@@ -40,7 +40,7 @@ class LaneStep(NamedTuple):
     terminated: np.ndarray
     """``[S, E]`` bool: the task's own end."""
     truncated: np.ndarray
-    """``[S, E]`` bool: cut by a time limit."""
+    """``[S, E]`` bool: cut by a time limit; never true together with ``terminated``."""
 
 
 class Transition(NamedTuple):

@@ -28,14 +28,6 @@ def table_agent(
     return make_agent(algorithm, spaces, 10_000, seeds, **(defaults | changes))
 
 
-@torch.no_grad()
-def set_table(mlp: Any, rows: list[list[float]]) -> None:
-    """Make a network without hidden layers give these outputs for observations 0 and 1."""
-    ((weight, bias),) = mlp.layers(mlp.packed)
-    weight.copy_(torch.tensor(rows))
-    bias.zero_()
-
-
 def hand_made(
     obs: Rows,
     sample: Rows,

@@ -6,7 +6,8 @@ import math
 
 import pytest
 import torch
-from on_policy_support import hand_made, set_table, table_agent
+from agents_support import set_table
+from on_policy_support import hand_made, table_agent
 
 LOG_HALF = math.log(0.5)
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from agents_support import ALGORITHMS
-from on_policy_support import set_table, table_agent
+from agents_support import ALGORITHMS, set_table
+from on_policy_support import table_agent
 
 from suite.configs import resolve_config
 from suite.registry import load_algorithm

@@ -12,7 +12,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from agents_support import ALGORITHMS, LEARNERS, Training, make_agent, make_config, make_work
+from agents_support import (
+    ALGORITHMS,
+    LEARNERS,
+    Training,
+    make_agent,
+    make_config,
+    make_work,
+    set_table,
+)
 from torch import Tensor
 
 from suite.configs import resolve_config
@@ -326,14 +334,6 @@ def table_agent(seeds: tuple[int, ...] = (0,), actions: Any = None, **changes: A
     for network in (agent.online, agent.target):
         set_table(network.mlp, [[0.0] * network.mlp.outputs] * 2)
     return agent
-
-
-@torch.no_grad()
-def set_table(mlp: Any, rows: list[list[float]]) -> None:
-    """Make a network without hidden layers give these outputs for observations 0 and 1."""
-    ((weight, bias),) = mlp.layers(mlp.packed)
-    weight.copy_(torch.tensor(rows))
-    bias.zero_()
 
 
 def step_from_0_to_1(
@@ -655,8 +655,10 @@ GUIDE: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("algorithm", GUIDE)
 def test_the_guides_presets_are_the_guides_numbers(algorithm: str) -> None:
-    config = resolve_config(load_algorithm(algorithm), "test/World", "test", "guide")
-    assert {name: getattr(config, name) for name in GUIDE[algorithm]} == GUIDE[algorithm]
+    for task in ("test/World", "gymnasium/Pendulum-v1", "minigrid/MiniGrid-DoorKey-5x5-v0"):
+        config = resolve_config(load_algorithm(algorithm), task, "test", "guide")
+        found = {name: getattr(config, name) for name in GUIDE[algorithm]}
+        assert found == GUIDE[algorithm], task
 
 
 def test_the_guides_ppo_takes_the_whole_rollout_as_one_batch() -> None:

@@ -17,6 +17,7 @@ class Config:
     lanes: int = 4
     learning_rate: float = 1e-3
     learning_starts: int = 100
+    shift: int = 0
     hidden: tuple[int, ...] = (64, 64)
     factor: float | None = None
     loss: Literal["huber", "squared"] = "huber"
@@ -39,24 +40,32 @@ class TestPrecedence:
         ("mujoco/A*", {"lanes": 7}),
         ("mujoco/Ant-v5", {"lanes": 2}),
         ("smoke", {"lanes": 3}),
-        ("guide", {"lanes": 5}),
     )
 
-    @pytest.mark.parametrize(("sources", "lanes"), [(0, 4), (1, 1), (2, 7), (3, 2), (4, 3), (5, 5)])
+    @pytest.mark.parametrize(("sources", "lanes"), [(0, 4), (1, 1), (2, 7), (3, 2), (4, 3)])
     def test_later_sources_win(self, sources: int, lanes: int):
-        presets = {"guide": {}} | dict(self.SOURCES[:sources])
-        config = resolve_config(algorithm(**presets), "mujoco/Ant-v5", "smoke", "guide")
+        presets = dict(self.SOURCES[:sources])
+        config = resolve_config(algorithm(**presets), "mujoco/Ant-v5", "smoke")
         assert config.lanes == lanes
 
+    def test_a_preset_that_is_asked_for_is_the_same_on_every_task(self):
+        presets = dict(self.SOURCES) | {"guide": {"learning_rate": 1.0}}
+        config = resolve_config(algorithm(**presets), "mujoco/Ant-v5", "quick", "guide")
+        assert config == Config(learning_rate=1.0)
+        config = resolve_config(algorithm(**presets), "mujoco/Ant-v5", "smoke", "guide")
+        assert config == Config(learning_rate=1.0, lanes=3)
+
     def test_a_single_override_wins_over_every_preset(self):
-        entry = algorithm(**dict(self.SOURCES))
+        entry = algorithm(**dict(self.SOURCES), guide={"lanes": 5})
         config = resolve_config(entry, "mujoco/Ant-v5", "smoke", "guide", {"lanes": "9"})
         assert config.lanes == 9
 
     def test_sources_that_set_different_fields_add_up(self):
         entry = algorithm(mujoco={"lanes": 1}, smoke={"hidden": (16,)}, guide={"double": True})
         config = resolve_config(entry, "mujoco/Ant-v5", "smoke", "guide", {"loss": "squared"})
-        assert config == Config(lanes=1, hidden=(16,), double=True, loss="squared")
+        assert config == Config(hidden=(16,), double=True, loss="squared")
+        config = resolve_config(entry, "mujoco/Ant-v5", "smoke", None, {"loss": "squared"})
+        assert config == Config(lanes=1, hidden=(16,), loss="squared")
 
     def test_presets_of_other_tasks_and_protocols_do_not_count(self):
         others = {"atari": {"lanes": 1}, "*/Humanoid-*": {"lanes": 4}}
@@ -74,6 +83,7 @@ class TestParsing:
         ("field", "text", "value"),
         [
             ("lanes", "8", 8),
+            ("shift", "0", 0),
             ("learning_rate", "3e-4", 3e-4),
             ("learning_rate", "1", 1.0),
             ("hidden", "32", (32,)),
@@ -99,6 +109,8 @@ class TestParsing:
             ("lanes", "2.5", "an integer of at least 1"),
             ("lanes", "many", "an integer of at least 1"),
             ("lanes", "none", "an integer of at least 1"),
+            ("lanes", "0", "an integer of at least 1"),
+            ("shift", "-1", "an integer of at least 0"),
             ("learning_rate", "fast", "a finite number"),
             ("learning_rate", "nan", "a finite number"),
             ("learning_rate", "-inf", "a finite number"),
@@ -145,6 +157,7 @@ class TestPlain:
             "lanes": 4,
             "learning_rate": 0.1,
             "learning_starts": 100,
+            "shift": 0,
             "hidden": [16, 8],
             "factor": None,
             "loss": "huber",

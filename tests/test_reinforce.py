@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import pytest
 import torch
-from on_policy_support import hand_made, set_table, table_agent
+from agents_support import set_table
+from on_policy_support import hand_made, table_agent
 
 from baselines.parts.optim import ParameterMatrix
-from baselines.reinforce import finished, returns_to_go, standardised
+from baselines.reinforce import Carried, finished, returns_to_go, standardised
+from suite.configs import resolve_config
+from suite.protocols import PROTOCOLS
+from suite.registry import find_task, load_algorithm
+from suite.steps import Transition
 
 
 def steps(*values: float) -> torch.Tensor:
@@ -61,6 +66,53 @@ def test_unfinished_tails_are_masked_out() -> None:
     assert after.equal(other)
     assert not after[0].equal(before[0])
     assert after[1].equal(before[1])  # nothing finished, nothing learned
+
+
+def test_a_step_counts_once_when_its_episode_ends_in_this_rollout_or_the_next() -> None:
+    carried = Carried()
+    # lane 0 ends at steps 1 and 4, lane 1 at step 7 alone: a whole rollout and more
+    ended = torch.tensor([[[0, 0], [1, 0], [0, 0], [0, 0], [1, 0], [0, 0], [0, 0], [0, 1]]]).bool()
+    zeros = torch.zeros(1, 8, 2)
+
+    def rollout(start: int) -> Transition:
+        time = torch.arange(8.0).view(1, 8, 1).expand(1, 8, 2)[:, start : start + 4]
+        part, none = zeros[:, start : start + 4], torch.zeros(1, 4, 2, dtype=torch.bool)
+        return Transition({"o": time}, part, time, {}, ended[:, start : start + 4], none, {})
+
+    _, counts = carried.join(rollout(0))
+    assert counts.int().tolist() == [[[1, 0], [1, 0], [0, 0], [0, 0]]]
+    both, counts = carried.join(rollout(4))
+    assert both.obs["o"][0, :, 0].tolist() == both.reward[0, :, 1].tolist() == list(range(8))
+    assert counts[0, :, 0].int().tolist() == [0, 0, 1, 1, 1, 0, 0, 0]
+    assert counts[0, :, 1].int().tolist() == [1] * 8
+
+
+def test_what_counts_does_not_depend_on_how_long_an_episode_is() -> None:
+    """Among episodes no longer than a rollout every step counts exactly once."""
+    generator = torch.Generator().manual_seed(0)
+    carried, length, counted = Carried(), 0, []
+    ends = torch.zeros(400, dtype=torch.bool)
+    while length < 400:
+        ends[length] = True
+        length += int(torch.randint(1, 11, (), generator=generator))
+    for start in range(0, 400, 10):
+        ended = ends[start : start + 10].view(1, 10, 1)
+        part = torch.zeros(1, 10, 1)
+        place = torch.arange(start, start + 10).view(1, 10, 1)
+        both, counts = carried.join(
+            Transition({}, part, part, {}, ended, torch.zeros_like(ended), {"place": place})
+        )
+        counted += both.extras["place"][counts].tolist()
+    assert sorted(counted) == list(range(int(ends.nonzero().max()) + 1))
+
+
+@pytest.mark.parametrize("protocol", ["quick", "standard", "validation"])
+def test_the_presets_have_room_for_a_whole_episode(protocol: str) -> None:
+    algorithm = load_algorithm("reinforce")
+    for row in PROTOCOLS[protocol].budgets:
+        config, horizon = resolve_config(algorithm, row.task, protocol), find_task(row.task).horizon
+        if config.whole_episodes and horizon is not None:
+            assert config.rollout_steps >= horizon, row.task
 
 
 def test_a_truncated_episode_is_worth_what_it_has_earned() -> None:

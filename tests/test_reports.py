@@ -745,7 +745,7 @@ def test_a_record_from_another_machine_gives_the_same_page(
 
 
 @pytest.mark.slow
-def test_ten_thousand_records_are_loaded_and_reported_in_a_minute(tmp_path: Path, out: Path):
+def test_records_are_loaded_and_reported_at_ten_thousand_a_minute(tmp_path: Path, out: Path):
     number, record = 500, make_record()
     csv = render_csv(record.episodes)
     for place in range(number):

@@ -19,7 +19,7 @@ from suite import runner
 from suite.checkpoint import save_checkpoint
 from suite.envs import lanes as lanes_module
 from suite.envs.lanes import Lanes, Usage
-from suite.evaluation import evaluate, evaluation_lanes
+from suite.evaluation import evaluate
 from suite.runner import Outcome, Progress, Work, run
 from suite.spaces import Discrete, Spaces, box
 from suite.steps import Carry, LaneStep, Observation, Transition
@@ -623,13 +623,6 @@ def test_a_run_that_reaches_its_end_is_no_timeout(
 # Evaluation
 
 
-@pytest.mark.parametrize(
-    ("episodes", "lanes"), [(1, 1), (10, 10), (16, 16), (17, 1), (20, 10), (32, 16), (100, 10)]
-)
-def test_evaluation_lanes_share_the_episodes_equally(episodes: int, lanes: int) -> None:
-    assert evaluation_lanes(episodes) == lanes
-
-
 class UnequalLanes(CountingLanes):
     """Lane e plays episodes of e + 1 steps and earns 1 per step."""
 
@@ -645,21 +638,13 @@ def tape_agent(world: World, seeds: tuple[int, ...] = (0, 1)) -> TapeAgent:
     return TapeAgent(setting, TapeConfig(), world)
 
 
-def test_every_evaluation_lane_plays_the_same_number_of_episodes() -> None:
+def test_every_evaluation_lane_plays_one_episode() -> None:
     world = World(episode_steps=10**9)
     lanes = UnequalLanes(np.zeros((2, 3), np.int64), False, world)
-    result = evaluate(tape_agent(world), lanes, 6, 1000, CPU)
-    assert result.returns.tolist() == [[1, 2, 3, 1, 2, 3]] * 2
-    assert result.lengths.tolist() == [[1, 2, 3, 1, 2, 3]] * 2
+    result = evaluate(tape_agent(world), lanes, 1000, CPU)
+    assert result.returns.tolist() == [[1, 2, 3]] * 2
+    assert result.lengths.tolist() == [[1, 2, 3]] * 2
     assert world.tape[-1] == "evaluate close"
-
-
-def test_evaluation_acts_on_the_new_episode_where_one_ended() -> None:
-    world = World()
-    lanes = CountingLanes(np.zeros((2, 1), np.int64), False, world)
-    evaluate(tape_agent(world), lanes, 2, 1000, CPU)
-    seen = [obs[0, 0, 1:].tolist() for obs in world.evaluated]  # episode, time, first
-    assert seen == [[0, 0, 1], [0, 1, 0], [0, 2, 0], [1, 0, 1], [1, 1, 0], [1, 2, 0]]
 
 
 def test_evaluation_closes_its_lanes_when_it_is_interrupted() -> None:
@@ -667,7 +652,7 @@ def test_evaluation_closes_its_lanes_when_it_is_interrupted() -> None:
     world.trouble = interrupt(world, 2)
     lanes = CountingLanes(np.zeros((2, 3), np.int64), False, world)
     with pytest.raises(KeyboardInterrupt):
-        evaluate(tape_agent(world), lanes, 3, 1000, CPU)
+        evaluate(tape_agent(world), lanes, 1000, CPU)
     assert world.tape[-1] == "evaluate close"
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
 from itertools import combinations
 from typing import Any
@@ -82,14 +82,6 @@ def spy(monkeypatch: pytest.MonkeyPatch) -> Spy:
     return spy
 
 
-@pytest.fixture
-def double_precision() -> Iterator[None]:
-    usual = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(usual)
-
-
 @dataclass
 class Result:
     """What a run leaves, and what it learned."""
@@ -119,7 +111,7 @@ def assert_same_seed(one: Result, row: int, other: Result, other_row: int) -> No
         )
 
 
-@pytest.mark.usefixtures("double_precision")
+@pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize("task", TASKS)
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_seed_3_alone_equals_seed_3_among_five(algorithm: str, task: str, spy: Spy) -> None:
@@ -134,7 +126,7 @@ def test_seed_3_alone_equals_seed_3_among_five(algorithm: str, task: str, spy: S
             assert leaf[0].tobytes() == all_of_them[name][3].tobytes()
 
 
-@pytest.mark.usefixtures("double_precision")
+@pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize("task", TASKS)
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_permuting_the_seeds_permutes_the_results(algorithm: str, task: str) -> None:

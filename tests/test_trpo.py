@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 import torch
-from agents_support import Training, make_agent
-from on_policy_support import record, set_table, table_agent
+from agents_support import Training, make_agent, set_table
+from on_policy_support import record, table_agent
 from torch import Tensor
 
 from baselines.parts.natural_gradient import Fisher, conjugate_gradient
@@ -114,6 +114,30 @@ def test_the_product_is_that_of_a_normal_policys_fisher_matrix() -> None:
         start = sum(sizes[:spread])
         expected[start : start + 2] += 2 * vector[seed, start : start + 2]
         torch.testing.assert_close(product[seed], expected, rtol=1e-4, atol=1e-6)
+
+
+def test_every_lane_enters_the_fisher_matrix_whatever_the_stride(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A stride over the rollout in its order would always meet the same lanes."""
+    agent = table_agent("trpo", seeds=(0, 1), lanes=4, fisher_stride=4)
+    seen: list[Tensor] = []
+    forward = type(agent.policy).forward
+
+    def spy(policy: Any, obs: dict[str, Tensor]) -> Any:
+        seen.append(obs["observation"])
+        return forward(policy, obs)
+
+    monkeypatch.setattr(type(agent.policy), "forward", spy)
+    items = {
+        "obs.observation": (torch.arange(400) % 4 == 3).long().expand(2, -1),  # lane 3 sees 1
+        "sample": torch.zeros(2, 400, 1, dtype=torch.int64),
+        "advantage": torch.linspace(-1, 1, 400).expand(2, -1),
+    }
+    agent._improve_policy(items)
+    (part,) = [obs for obs in seen if obs.shape[1] == 100]
+    assert ((part == 1).sum(dim=1) > 10).all()
+    assert not part[0].equal(part[1])  # each seed its own
 
 
 # The line search
