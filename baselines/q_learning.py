@@ -60,7 +60,7 @@ class Config:
     cell_bits: int = 15
     """The table has at most 2 to this power of cells."""
     tilings: int = 8
-    """T, shifted grids over vector observations of few entries."""
+    """T, shifted grids over vector observations of few entries; a power of two shifts all alike."""
     tiles: int = 8
     """Tiles per entry in each grid."""
     max_tiled: int = 8

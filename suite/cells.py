@@ -260,6 +260,8 @@ def _cell(
     entry = load_algorithm(algorithm)
     engine = engine_for(task, request.engine)
     config = resolve_config(entry, task.id, protocol.name, request.preset, request.overrides)
+    if not hasattr(config, "lanes"):
+        raise ValueError(f"{algorithm}: its config lacks the field lanes, environments per seed")
     rollout = getattr(config, "rollout_steps", 1) * config.lanes
     if steps < rollout:
         raise ValueError(

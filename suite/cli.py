@@ -144,6 +144,10 @@ def bench(
     cells, lacking = _cells(
         algorithms, tasks, protocol, seeds, steps, device, engine, preset, overrides, threads
     )
+    for cell in cells:
+        start = cell.config.get("learning_starts")
+        if isinstance(start, int) and start >= cell.steps:
+            _stderr().print(f"{cell.name} learns after {start} steps only: this run ends before")
     display = make_display(_stderr(), len(cells))
     run = Bench(cells, results, live, workers, jobs=jobs, stale=stale, tell=display.tell)
     try:

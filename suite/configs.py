@@ -10,7 +10,32 @@ import types
 import typing
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
+from types import MappingProxyType
 from typing import Any
+
+SHARE, AMOUNT = (0.0, 1.0), (0.0, math.inf)
+BOUNDS: Mapping[str, tuple[float, float]] = MappingProxyType(
+    {
+        "discount": SHARE,
+        "trace": SHARE,
+        "epsilon_*": SHARE,
+        "target_rate": SHARE,
+        "*_share": SHARE,
+        "*_fraction": SHARE,
+        "*learning_rate*": AMOUNT,
+        "*_coefficient": AMOUNT,
+        "*_noise": AMOUNT,
+        "clip": AMOUNT,
+        "damping": AMOUNT,
+        "max_gradient_norm": AMOUNT,
+        "target_kl": AMOUNT,
+        "*temperature": (1e-6, math.inf),
+        "bins": (2, math.inf),
+        "minibatch_size": (2, math.inf),
+    }
+)
+"""Lowest and highest value that a user may give fields of these names; what lies outside means
+nothing, or the opposite. Standard terms, so that they hold for every algorithm that has them."""
 
 
 def resolve_config(
@@ -35,7 +60,8 @@ def resolve_config(
             counts, of at least 1 or of the field's default where that is smaller.
 
     Raises:
-        ValueError: unknown preset or field (nearest names given), or a value of the wrong type.
+        ValueError: unknown preset or field (nearest names given), or a value of the wrong type or
+            out of :data:`BOUNDS`.
     """
     presets = algorithm.presets
     if preset is not None and preset not in presets:
@@ -52,6 +78,7 @@ def resolve_config(
         default = getattr(algorithm.config, name, None)
         least = min(1, default) if type(default) is int else 1
         values[name] = _parse(name, text, types_by_field[name], least)
+        _check_bounds(name, values[name])
     return algorithm.config(**values)
 
 
@@ -99,6 +126,15 @@ def _parse(name: str, text: str, kind: Any, least: int) -> Any:
     if not math.isfinite(value) or (kind is int and value < least):
         raise wrong
     return value
+
+
+def _check_bounds(name: str, value: Any) -> None:
+    """Refuse a number outside the bounds of its field."""
+    for pattern, (low, high) in BOUNDS.items():
+        is_bounded = isinstance(value, int | float) and fnmatchcase(name, pattern)
+        if is_bounded and not low <= value <= high:
+            ends = f"at least {low:g}" if math.isinf(high) else f"in {low:g}..{high:g}"
+            raise ValueError(f"{name}={value}: expected a number {ends}")
 
 
 def _describe(kind: Any, least: int) -> str:

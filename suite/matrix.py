@@ -49,25 +49,36 @@ def registry_matrix() -> Matrix:
         for name, family in families.items():
             found = {fit(entry, task)[0] for task in family.tasks.values()}
             fits[algorithm, name] = found.pop() if len(found) == 1 else "mixed"
-    first = {name: next(iter(family.tasks.values())) for name, family in families.items()}
     return Matrix(
         algorithms=tuple(algorithms),
         families=tuple(families),
         fit=fits,
         algorithm_facts={
             name: AlgorithmFacts(
-                entry.title, entry.category, entry.key_idea, entry.policy, entry.paper
+                entry.title,
+                entry.category,
+                entry.key_idea,
+                entry.policy,
+                entry.paper,
+                entry.adapter,
             )
             for name, entry in algorithms.items()
         },
         family_facts={
             name: FamilyFacts(
-                family.title, first[name].domain, first[name].complexity, first[name].paper
+                family.title,
+                _different(task.domain for task in family.tasks.values()),
+                _different(task.complexity for task in family.tasks.values()),
+                next(iter(family.tasks.values())).paper,
             )
             for name, family in families.items()
         },
         present=_present(families.values()),
     )
+
+
+def _different(words: Iterable[str]) -> str:
+    return ", ".join(dict.fromkeys(words))
 
 
 def _present(families: Iterable[Family]) -> Present:

@@ -16,10 +16,8 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from types import MappingProxyType
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:  # suite.tasks imports torch, and reports must do without it
-    from suite.tasks import Task
+from suite.tasks import Task
 
 SEED_RANGES: Mapping[str, range] = MappingProxyType(
     {

@@ -9,7 +9,8 @@ from typing import Any, Literal
 
 import pytest
 
-from suite.configs import config_from_plain, plain_config, resolve_config
+from suite.configs import _check_bounds, config_from_plain, plain_config, resolve_config
+from suite.registry import load_algorithm
 
 
 @dataclass(frozen=True)
@@ -127,6 +128,31 @@ class TestParsing:
         with pytest.raises(ValueError, match=f"^{field}=.*: expected {expected}$") as error:
             parse(field, text)
         assert error.value.__suppress_context__ or error.value.__context__ is None
+
+    @pytest.mark.parametrize("name", ["ppo", "dqn", "sac", "td3", "q_learning"])
+    def test_every_preset_lies_within_the_bounds(self, name: str):
+        entry = load_algorithm(name)
+        for preset in entry.presets:
+            for field, value in vars(resolve_config(entry, preset, preset)).items():
+                _check_bounds(field, value)
+
+    @pytest.mark.parametrize(
+        ("name", "text", "expected"),
+        [
+            ("ppo", "learning_rate=-1e-3", "at least 0"),
+            ("ppo", "discount=1.5", "in 0..1"),
+            ("ppo", "clip=-1", "at least 0"),
+            ("ppo", "minibatch_size=1", "at least 2"),
+            ("dqn", "epsilon_final=3", "in 0..1"),
+            ("dqn", "bins=1", "at least 2"),
+            ("sac", "initial_temperature=0", "at least 1e-06"),
+            ("trpo", "target_kl=-1", "at least 0"),
+        ],
+    )
+    def test_numbers_that_mean_nothing_are_refused(self, name: str, text: str, expected: str):
+        field, value = text.split("=")
+        with pytest.raises(ValueError, match=f"^{field}=.*: expected a number {expected}$"):
+            resolve_config(load_algorithm(name), "test/World", "test", None, {field: value})
 
 
 class TestUnknownNames:

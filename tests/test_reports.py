@@ -305,9 +305,9 @@ def test_numbers_of_a_leaderboard_have_their_fixed_form():
         "worst task": "0.51 (HalfCheetah-v5)",
         "runs x tasks": "5 x 4",
         "agent steps": "500k",
-        "time per run": "60.0 s (H1)",
+        "training time": "60.0 s (H1)",
         "method": "native",
-        "status": "ranked",
+        "status": "complete",
     }
 
 
@@ -341,7 +341,7 @@ def test_many_tasks_have_their_leaderboard_first():
     assert "No headline" not in page
     assert page.index("| rank |") < page.index("Mean return per task:")
     rows = cells(page, "gymnasium")
-    assert [rows[name]["status"] for name in ("ppo", "sac")] == ["low n", "ranked"]
+    assert [rows[name]["status"] for name in ("ppo", "sac")] == ["low n", "complete"]
     assert rows["sac"]["runs x tasks"] == "5 x 8"
     scores = column(page, "gymnasium", "ppo", table=1)
     assert scores["[gymnasium/Acrobot-v1](standard/gymnasium/Acrobot-v1.md)"] == "0.600"
@@ -549,7 +549,7 @@ def test_stale_records_are_marked():
 
 def test_records_of_another_version_of_an_environment_are_stale():
     records = tuple(quick_records("ppo"))
-    for version, status in (("1.4.0", "ranked"), ("0.0", "ranked, stale")):
+    for version, status in (("1.4.0", "complete"), ("0.0", "complete, stale")):
         page = quick_page(records, present=Present(versions={"gymnasium": version}))
         assert cells(page, "All families", table=1)["ppo"]["status"] == status
 
@@ -557,7 +557,7 @@ def test_records_of_another_version_of_an_environment_are_stale():
 def test_records_of_another_config_are_stale():
     records = tuple(quick_records("ppo"))
     changed = {**records[0].config, "learning_rate": 0.1}
-    for config, status in ((records[0].config, "ranked"), (changed, "ranked, stale")):
+    for config, status in ((records[0].config, "complete"), (changed, "complete, stale")):
         page = quick_page(records, present=Present(config=lambda record, now=config: now))
         assert cells(page, "All families", table=1)["ppo"]["status"] == status
 

@@ -113,7 +113,7 @@ def _task_table(draft: Draft, entries: dict[str, Entry]) -> str:
             ]
         )
     header = ["task", "mean return", "normalised", "worst run", "runs", "agent steps"]
-    return table([*header, "time per run", "method", "status"], rows)
+    return table([*header, "training time", "method", "status"], rows)
 
 
 def _settings(records: Sequence[Record]) -> str:

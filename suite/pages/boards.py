@@ -93,7 +93,8 @@ def _headline(draft: Draft, board: Board, figure: str) -> list[str]:
     if not board.rows:
         return ["No algorithm has results on all tasks yet."]
     text: list[str] = []
-    if shown := [(row, row.iqm, row.gap) for row in board.rows if row.iqm and row.gap]:
+    shown = [(row, row.iqm, row.gap) for row in board.rows if row.iqm and row.gap]
+    if len(shown) > 1:
         panels = [
             Panel("interquartile mean", tuple(_row_point(row, iqm) for row, iqm, _ in shown)),
             Panel("optimality gap", tuple(_row_point(row, gap, False) for row, _, gap in shown)),
@@ -194,7 +195,7 @@ def _board_table(draft: Draft, rows: Sequence[Row]) -> str:
         "worst task",
         "runs x tasks",
         "agent steps",
-        "time per run",
+        "training time",
         "method",
         "status",
     ]
@@ -217,10 +218,15 @@ def _board_table(draft: Draft, rows: Sequence[Row]) -> str:
                 runs_by_tasks(entries),
                 *draft.costs(entries),
                 fit_text(entries),
-                draft.context.status(row.claim.label, entries),
+                draft.context.status(_label(row), entries),
             ]
         )
     return table(header, lines, text_columns=2)
+
+
+def _label(row: Row) -> str:
+    """What may be claimed of a row; one that has no rank here is not called ranked."""
+    return "complete" if row.claim.ranked and row.rank is None else row.claim.label
 
 
 def _incomplete(draft: Draft, entries: Entries, board: Board) -> list[str]:

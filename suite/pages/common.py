@@ -211,8 +211,8 @@ class Hardware:
         """Section that spells the labels out."""
         lines = [f"- {label}: {escape(name)}" for name, label in self._labels.items()]
         note = (
-            "Training time is that of the process, evaluation excluded; seeds that trained "
-            "together share it. Times compare within a hardware class only."
+            "Training time is that of the process, evaluation excluded: of all seeds that trained "
+            "together. Times compare within a hardware class only."
         )
         return "\n".join(["## Hardware", "", note, "", *lines])
 
@@ -291,11 +291,12 @@ def source_line(records: Sequence[Record], digits: int = 16) -> str:
     """
     runs = [run for record in records for run in record.runs]
     commits = sorted({run.commit[:10] or "unknown" for run in runs})
+    code = plural(len(commits), "commit") if len(commits) > 3 else ", ".join(map(escape, commits))
     dirty = " with uncommitted changes" if any(run.dirty for run in runs) else ""
     newest = max((run.finished for run in runs), default="never")
     return (
         f"From {plural(len(records), 'record')} (data `{data_hash(records)[:digits]}`, newest run "
-        f"{escape(newest)}, code {', '.join(map(escape, commits)) or DASH}{dirty}). "
+        f"{escape(newest)}, code {code or DASH}{dirty}). "
         "`make report` writes this page anew."
     )
 
@@ -345,6 +346,7 @@ def score_text(entry: Entry, decimals: int) -> str:
     if mean is None:
         text = DASH
     elif claim(entry.raw.size, 1).interval:
+        decimals = max(decimals, int(abs(mean.value) < 10))  # a lone digit says too little
         text = interval_text(mean, decimals)
     else:
         text = "raw: " + ", ".join(number(score, decimals) for score in entry.raw)

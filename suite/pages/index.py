@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -27,6 +28,9 @@ DEFAULT_PROTOCOL = "quick"
 _MARKS = {"native": "", "adapted": " †", "mixed": " ‡"}
 
 
+_ABOUT = ("id", "name", "category", "key idea", "policy")
+
+
 @dataclass(frozen=True)
 class AlgorithmFacts:
     """What ``algorithms.md`` says about an algorithm."""
@@ -36,6 +40,8 @@ class AlgorithmFacts:
     key_idea: str
     policy: str
     paper: str
+    adapter: str = ""
+    """The paper whose adapter is used where the published method does not fit."""
 
 
 @dataclass(frozen=True)
@@ -121,7 +127,9 @@ def algorithms_page(matrix: Matrix) -> Files:
     rows = [
         [
             f'<a id="{file_name(name)}"></a>{escape(name)}',
-            *map(escape, (facts.title, facts.category, facts.key_idea, facts.policy, facts.paper)),
+            *map(escape, (facts.title, facts.category, facts.key_idea, facts.policy)),
+            _reference(facts.paper),
+            escape(facts.adapter) or DASH,
         ]
         for name, facts in matrix.algorithm_facts.items()
     ]
@@ -129,7 +137,7 @@ def algorithms_page(matrix: Matrix) -> Files:
         "# Algorithms and families",
         link("All protocols", INDEX),
         "## Algorithms",
-        table(["id", "name", "category", "key idea", "policy", "paper"], rows, text_columns=6),
+        table([*_ABOUT, "paper", "where adapted"], rows, text_columns=7),
     ]
     if matrix.family_facts:
         rows = [
@@ -164,11 +172,17 @@ def _state_table(records: Sequence[Record], name: str, matrix: Matrix) -> str:
             own = by_algorithm.get(algorithm, ())
             state = cell_state(own, protocol, algorithm, family, matrix.present.is_stale)
             mark = _MARKS.get(matrix.fit.get((algorithm, family), ""), "")
-            states.append((DASH if state == "no tasks" else state) + mark)
+            states.append(DASH if state == "no tasks" else state + mark)
         rows.append([_name(algorithm, matrix), *states])
     seeds = f"algorithm ({plural(len(protocol.seeds), 'seed')})"
     families = list(map(escape, matrix.families))
     return table([seeds, *families], rows, text_columns=1 + len(families))
+
+
+def _reference(paper: str) -> str:
+    """A paper, linked if its address stands at the end: ``Mnih et al. 2016, https://...``."""
+    name, _, address = paper.rpartition(", ")
+    return link(name, address) if re.fullmatch(r"https://[\w./-]+", address) else escape(paper)
 
 
 def _name(algorithm: str, matrix: Matrix) -> str:

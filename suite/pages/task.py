@@ -108,7 +108,7 @@ def _algorithm_table(draft: Draft, entries: Mapping[str, Entry]) -> str:
         "worst run",
         "runs",
         "agent steps",
-        "time per run",
+        "training time",
         "evaluation",
         "method",
         "status",

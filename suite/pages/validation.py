@@ -65,7 +65,7 @@ def _own_table(
         "mean return",
         "every seed",
         "published range",
-        "time per run",
+        "training time",
         "method",
     ]
     rows = []
