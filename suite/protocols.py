@@ -16,8 +16,10 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
-from suite.tasks import Task
+if TYPE_CHECKING:  # suite.tasks imports numpy, and names of algorithms are listed without it
+    from suite.tasks import Task
 
 SEED_RANGES: Mapping[str, range] = MappingProxyType(
     {

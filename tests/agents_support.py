@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from suite import envs
 from suite.configs import plain_config, resolve_config
 from suite.envs.lanes import Lanes
 from suite.interface import to_numpy, to_tensors
 from suite.protocols import Protocol
-from suite.registry import algorithm_names, engine_for, find_task, load_algorithm
+from suite.registry import algorithm_names, engine_for, family_names, find_task, load_algorithm
 from suite.runner import Work
 from suite.spaces import Spaces
 from suite.steps import Transition
@@ -24,6 +26,13 @@ CPU = torch.device("cpu")
 
 ALGORITHMS = algorithm_names()
 """Whatever the registry finds: a new file in ``baselines/`` is tested without being listed here."""
+
+FAMILIES = [
+    name
+    for name in family_names()
+    if any((Path(envs.__path__[0]) / end).exists() for end in (f"{name}.py", name))
+]
+"""The suite's own families, whatever else is installed beside it."""
 
 LEARNERS = [name for name in ALGORITHMS if load_algorithm(name).policy != "none"]
 

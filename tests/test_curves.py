@@ -139,6 +139,7 @@ def test_ticks_are_round_numbers(low: float, high: float, most: int, ticks: list
     assert nice_ticks(low, high, most) == ticks
 
 
+@pytest.mark.slow
 def test_a_figure_takes_milliseconds():
     rng = np.random.default_rng(0)
     steps = np.arange(21) * 1000

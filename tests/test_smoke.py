@@ -5,18 +5,18 @@ from __future__ import annotations
 import math
 
 import pytest
-from agents_support import ALGORITHMS
+from agents_support import ALGORITHMS, FAMILIES
 
 from suite.configs import plain_config, resolve_config
 from suite.protocols import PROTOCOLS, Budget
-from suite.registry import engine_for, family_names, find_task, load_algorithm
+from suite.registry import engine_for, find_task, load_algorithm
 from suite.runner import Work, run
 
 SMOKE = PROTOCOLS["smoke"]
 
 
 def test_smoke_has_a_task_of_every_family():
-    assert {row.task.split("/")[0] for row in SMOKE.budgets} == set(family_names())
+    assert {row.task.split("/")[0] for row in SMOKE.budgets} == set(FAMILIES)
 
 
 @pytest.mark.parametrize("row", SMOKE.budgets, ids=lambda row: row.task)

@@ -6,16 +6,17 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from agents_support import FAMILIES
 
 from suite import stepping
 from suite.envs.lanes import Lanes
-from suite.registry import engine_for, family_names
+from suite.registry import engine_for
 from suite.stepping import PACKAGES, compare
 from suite.tasks import Task
 
 
 def test_every_family_but_gymnasium_is_compared():
-    assert {task.split("/")[0] for task in PACKAGES} == set(family_names()) - {"gymnasium"}
+    assert {task.split("/")[0] for task in PACKAGES} == set(FAMILIES) - {"gymnasium"}
 
 
 @pytest.mark.parametrize("task", PACKAGES)
