@@ -137,6 +137,7 @@ class Bench:
         jobs: groups to run side by side; with fewer cells, each cell's seeds are split.
         stale: run again what is stale.
         tell: called with every update.
+        groups: seeds that train together, of the only cell; empty: by ``jobs``.
     """
 
     def __init__(
@@ -148,6 +149,7 @@ class Bench:
         jobs: int = 1,
         stale: bool = False,
         tell: Callable[[Update], None] = lambda update: None,
+        groups: Sequence[tuple[int, ...]] = (),
     ) -> None:
         self.cells = cells
         self.results = results
@@ -156,6 +158,7 @@ class Bench:
         self.jobs = jobs
         self.stale = stale
         self.tell = tell
+        self.together = groups
         self.parts = max(1, jobs // max(1, len(cells)))
         self._active: dict[str, _Active] = {}
         """By job name; a cell stands under each of its jobs."""
@@ -235,7 +238,7 @@ class Bench:
             if left.issuperset(own):
                 groups.append(_Group(own))
                 left -= set(own)
-        for part in split(sorted({*cell.seeds, *seeds}), self.parts):
+        for part in self.together or split(sorted({*cell.seeds, *seeds}), self.parts):
             if own := tuple(seed for seed in part if seed in left):
                 groups.append(_Group(own))
         return groups

@@ -188,10 +188,10 @@ def examine(cell: Cell, results: Path) -> State:
     except DamagedRecord as damage:
         return State(damage=damage)
     missing = tuple(seed for seed in cell.seeds if seed not in record.seeds)
-    return State(record, missing, stale=_departures(record, blank, complete=not missing))
+    return State(record, missing, stale=departures(record, blank, complete=not missing))
 
 
-def _departures(record: Record, blank: Record, complete: bool) -> tuple[str, ...]:
+def departures(record: Record, blank: Record, complete: bool) -> tuple[str, ...]:
     """What differs, apart from runs; of a complete record only what makes its numbers stale.
 
     Another Python or torch leaves finished results standing, but may not add seeds to them.
@@ -222,6 +222,14 @@ def seeds_to_run(cell: Cell, state: State, stale: bool) -> tuple[int, ...]:
         return tuple(sorted({*cell.seeds, *state.record.seeds})) if stale else ()
     crashed = {run.seed for run in state.record.runs if run.status == "crashed"} if stale else ()
     return tuple(sorted({*state.missing, *crashed}))
+
+
+def lacking(engine: Engine, task: Task) -> tuple[tuple[str, ...], str]:
+    """What an engine lacks here to run a task, and the command that adds it."""
+    missing = tuple(name for name in engine.packages if installed_version(name) is None)
+    if not missing and (lack := engine.lacks(task)):
+        return (lack.what,), lack.install
+    return missing, load_family(task.family).install
 
 
 def parse_overrides(texts: Iterable[str]) -> dict[str, str]:
@@ -268,10 +276,7 @@ def _cell(
             f"--steps {steps} is less than one rollout of {algorithm} on {task.id}: at least"
             f" {rollout}"
         )
-    missing = tuple(name for name in engine.packages if installed_version(name) is None)
-    install = load_family(task.family).install
-    if not missing and (lack := engine.lacks(task)):
-        missing, install = (lack.what,), lack.install
+    missing, install = lacking(engine, task)
     cell = Cell(
         algorithm=algorithm,
         task=task,

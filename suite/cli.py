@@ -2,13 +2,14 @@
 
 Results go to standard output, progress and errors to standard error. Exit codes: 0 done, 1 not
 done (the reason is named), 2 wrong arguments or a package is missing, 130 and 143 stopped by a
-signal. ``regress`` and ``reproduce`` have their own.
+signal. ``regress`` has its own.
 """
 
 from __future__ import annotations
 
 import json
 import math
+import shutil
 import signal
 import sys
 from collections.abc import Sequence
@@ -23,6 +24,7 @@ from rich.table import Table
 
 if TYPE_CHECKING:  # commands import what they need when they run: torch takes seconds
     from suite.cells import Cell
+    from suite.reproduction import Comparison
     from suite.statistics import Interval, IntervalKind
 
 PLAIN_WIDTH = 200
@@ -491,10 +493,87 @@ def regress(
     raise Unavailable("regress is not available yet", 3)
 
 
-@app.command(hidden=True)
-def reproduce(path: Annotated[Path, typer.Argument(metavar="RECORD")] = Path()) -> int:
-    """Not available yet."""
-    raise Unavailable("reproduce is not available yet", 2)
+@app.command(
+    epilog=_examples(
+        "suite reproduce results/quick/gymnasium/CartPole-v1/ppo.json",
+        "suite reproduce results/validation/mujoco/HalfCheetah-v5/sac.json --device cpu --json",
+    )
+)
+def reproduce(
+    path: Annotated[Path, typer.Argument(metavar="RECORD", help="The JSON of a record.")],
+    device: Annotated[
+        str | None,
+        typer.Option("--device", help="auto, cpu, cuda or cuda:N [default: as recorded]."),
+    ] = None,
+    live: Live = LIVE,
+    as_json: Json = False,
+) -> int:
+    """Run a record again as it was run, and compare: identical, consistent or different.
+
+    Identical: the same bytes. Consistent: other numbers, whose mean score does not differ by
+    Welch's test at 5 %, which one in twenty faithful repetitions fails. Exit code 1: different.
+    """
+    from suite.bench import PRELOAD, Bench, StorageError
+    from suite.console import make_display
+    from suite.executors import make_executor
+    from suite.records import DamagedRecord, load
+    from suite.reproduction import compare, groups, repetition, workplace
+
+    try:
+        record = load(path.with_suffix(".json"))
+        cell = repetition(record, device)
+    except DamagedRecord as damage:
+        raise Mistake(str(damage)) from damage
+    except ValueError as error:
+        raise Mistake(f"{path} cannot be run here: {error}") from error
+    if cell.missing_packages:
+        raise Mistake(_what_lacks([cell]))
+    results = workplace(record, live)
+    shutil.rmtree(results / record.folder, ignore_errors=True)  # of an earlier repetition
+    display = make_display(_stderr(), 1)
+    executor = make_executor("local", 1, PRELOAD)
+    run = Bench([cell], results, live, executor, tell=display.tell, groups=groups(record))
+    try:
+        with display:
+            state = run.run()[cell.name]
+    except StorageError as error:
+        raise Failure(str(error)) from error
+    except (KeyboardInterrupt, _Terminated):
+        _stderr().print("stopped; the same command goes on from the last finished segment")
+        raise
+    assert state.record is not None
+    found = compare(record, state.record)
+    if as_json:
+        _print_json(found.plain())
+        return int(found.verdict == "different")
+    _print_table(
+        ["seed", "recorded", "repeated", "first difference"],
+        [
+            [
+                str(pair.seed),
+                *(
+                    f"{score:.2f}" + ("" if status == "ok" else f" ({status})")
+                    for score, status in zip(
+                        (pair.recorded, pair.repeated), pair.statuses, strict=True
+                    )
+                ),
+                "-" if pair.differs_at is None else f"at step {pair.differs_at}",
+            ]
+            for pair in found.pairs
+        ],
+    )
+    _stdout().print(_verdict(found), soft_wrap=True)
+    return int(found.verdict == "different")
+
+
+def _verdict(found: Comparison) -> str:
+    """The verdict in words, and what was not as it was recorded."""
+    if found.verdict == "identical":
+        text = "identical: every evaluation episode came out again, to the last digit"
+    else:
+        text = f"{found.verdict}: mean score repeated less recorded {_interval(found.difference)}"
+    changed = ", ".join(found.departures)
+    return f"{text}; not as recorded: {changed}" if changed else text
 
 
 def _cells(

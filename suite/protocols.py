@@ -4,6 +4,10 @@ A protocol fixes tasks, budgets, seeds, the evaluation schedule, the score windo
 limit. Its numbers are frozen under its version: whoever changes one raises the version (a test
 holds the digests). Budgets are agent steps (decisions) per seed.
 
+To add a task to a protocol, add a :class:`Budget` to it, and its new digest to the test; records of
+other tasks stand. To change a task's rules, give its budget a ``version`` one above the protocol's.
+A family of this repository also needs a budget in ``smoke``.
+
 Seeds come from named, disjoint ranges, so that settings are never tuned on the seeds they are
 reported on, and a regression check never meets the seeds of its own bank.
 """

@@ -104,7 +104,9 @@ def test_wrong_argument_gets_one_line_that_helps_and_exit_2(
     assert list(folder.iterdir()) == [], "nothing was written"
 
 
-@pytest.mark.parametrize("command", ["bench", "plan", "list", "report", "check", "doctor", "perf"])
+@pytest.mark.parametrize(
+    "command", ["bench", "plan", "list", "report", "check", "reproduce", "doctor", "perf"]
+)
 def test_every_command_has_help_with_examples(command: str, capsys: pytest.CaptureFixture[str]):
     assert suite(command, "--help") == 0
     text = capsys.readouterr().out
