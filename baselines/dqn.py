@@ -6,7 +6,8 @@ https://doi.org/10.1038/nature14236.
 Differences from the paper: Adam instead of RMSprop; several lanes step together, and
 ``update_period`` counts steps of all of them; the target follows the online network a little at
 every update (Lillicrap et al. 2016) unless ``target_rate`` is 1, because on small networks whole
-copies made values overshoot and returns collapse.
+copies made values overshoot and returns collapse; evaluation is greedy, without the paper's 5 % of
+random actions.
 
 Actions: native on Discrete. On MultiDiscrete and Box (cut into bins) the value of a joint action is
 the mean over dimensions of one value per dimension and bin, so that the greedy action is found
@@ -61,7 +62,7 @@ class Config:
     epsilon_initial: float = 1.0
     """Probability of a random choice at the start."""
     epsilon_final: float = 0.05
-    """... and at the end of the decay."""
+    """epsilon at the end of the decay."""
     epsilon_fraction: float = 0.1
     """Share of the budget over which epsilon falls linearly."""
     epsilon_factor: float | None = None

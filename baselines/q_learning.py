@@ -45,7 +45,7 @@ class Config:
     learning_rate_initial: float = 0.3
     """Share of its error by which a value moves, at the start."""
     learning_rate_final: float = 0.03
-    """... and at the end of the budget."""
+    """Step size at the end of the budget."""
     discount: float = 0.99
     """gamma."""
     initial_value: float = 0.0
@@ -54,7 +54,7 @@ class Config:
     epsilon_initial: float = 1.0
     """Probability of a random choice at the start."""
     epsilon_final: float = 0.05
-    """... and at the end of the decay."""
+    """epsilon at the end of the decay."""
     epsilon_fraction: float = 0.2
     """Share of the budget over which epsilon falls linearly."""
     cell_bits: int = 15

@@ -9,10 +9,12 @@ expectations are exact (Christodoulou 2019, https://arxiv.org/abs/1910.07207); t
 differ in ``_expectation`` and ``_value_of`` alone. On several dimensions a joint value is the mean
 of per-dimension values (Seyde et al. 2022).
 
-Differences from the paper: none on vectors; images, grids and texts are encoded by a network that
-the critic alone trains (Yarats et al. 2021), and the actor learns from the features that the critic
-had before its step; control from pixels is that of DrQ (``baselines.parts.pixels``). Cost: per
-update, seven passes forward and three backward through networks of the critic's size.
+Differences from the paper: a tanh keeps the policy's log standard deviation within bounds, and the
+temperature takes steps of the critics' size (both as in CleanRL); images, grids and texts are
+encoded by a network that the critic alone trains (Yarats et al. 2021), and the actor learns from
+the features that the critic had before its step; control from pixels is that of DrQ
+(``baselines.parts.pixels``). Cost: per update, seven passes forward and three backward through
+networks of the critic's size.
 """
 
 from __future__ import annotations

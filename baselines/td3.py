@@ -210,7 +210,7 @@ class TD3:
         return self._logits(outputs).argmax(dim=-1)
 
     def _exploring(self, outputs: Tensor, noise: Tensor) -> Tensor:
-        """... and in training."""
+        """The policy's action in training, ``[S, E, D]``, from noise of the head's kind."""
         if isinstance(self.actions, Continuous):
             return (torch.tanh(outputs) + self.config.exploration_noise * noise).clamp(-1, 1)
         return (self._logits(outputs) + noise).argmax(dim=-1)
@@ -223,7 +223,7 @@ class TD3:
         return straight_through(logits, self.config.gumbel_temperature)
 
     def _smoothed(self, outputs: Tensor, noise: Tensor) -> Tensor:
-        """... and where the next state is valued."""
+        """The target policy's action where a next state is valued, as the critics judge it."""
         if isinstance(self.actions, Continuous):
             limit = self.config.smoothing_clip
             noise = (self.config.smoothing_noise * noise).clamp(-limit, limit)

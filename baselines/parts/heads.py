@@ -1,9 +1,9 @@
 """Policies as distributions: what losses of actor algorithms are written against.
 
 A *head* belongs to an action space and knows how many network outputs it needs; given outputs it
-makes a *distribution* with ``sample``, ``log_prob``, ``entropy``, ``kl`` and ``mode``. Samples are
-in the head's own units (choices, or unbounded vectors); ``to_environment`` translates. Noise is
-handed in, drawn from streams.
+makes a *distribution* with ``sample``, ``log_prob``, ``entropy``, ``kl`` and ``mode`` (SAC's
+:class:`SquashedNormal` has only what SAC needs). Samples are in the head's own units (choices, or
+unbounded vectors); ``to_environment`` translates. Noise is handed in, drawn from streams.
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ NATURE = ((32, 8, 4, 0), (64, 4, 2, 0), (64, 3, 1, 0))
 """Channels, kernel, stride, padding of Mnih et al. 2015, for images of at least 36 x 36 pixels."""
 
 SMALL = ((32, 3, 2, 1), (64, 3, 2, 1))
-"""... for smaller images, and for grids of symbols."""
+"""The same for smaller images, and for grids of symbols."""
 
 LARGE_GRID = 12
 """Grids whose shorter side is longer than this pass one more layer of stride 2 first."""
