@@ -148,6 +148,17 @@ def test_override_makes_a_trial_that_leaves_the_protocol_alone(folder: Path):
     assert not (folder / "results/smoke").exists()
 
 
+def test_a_run_that_ends_before_it_learns_says_so(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+):
+    pair = ("dqn", "gymnasium/CartPole-v1", "--protocol", "smoke", "--seeds", "1")
+    assert suite("bench", *pair, "--steps", "64", "--set", "learning_starts=64") == 0
+    note = "dqn on gymnasium/CartPole-v1 learns after 64 steps only: this run ends before"
+    assert note in capsys.readouterr().err
+    assert suite("bench", *pair, "--steps", "64", "--set", "learning_starts=32") == 0
+    assert "learns after" not in capsys.readouterr().err
+
+
 def test_jobs_change_who_trains_together_and_nothing_else(folder: Path):
     for results, jobs in (("one", "1"), ("two", "2")):
         bench = ("bench", *PAIR, "--protocol", "smoke", "--results", results, "--jobs", jobs)
