@@ -13,7 +13,6 @@ from typing import Any
 import torch
 
 from suite.configs import plain_config, resolve_config
-from suite.doctor import installed_version
 from suite.protocols import (
     Protocol,
     budget,
@@ -23,7 +22,7 @@ from suite.protocols import (
     rules_for,
     run_seeds,
 )
-from suite.provenance import versions
+from suite.provenance import installed_version, versions
 from suite.records import DamagedRecord, Record, episode_table, load, record_paths
 from suite.registry import (
     engine_for,

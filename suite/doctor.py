@@ -6,12 +6,12 @@ import platform
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 
 import torch
 
 from suite.envs.rendering import LACK, find_driver
+from suite.provenance import installed_version
 from suite.registry import family_names, load_family
 from suite.tasks import Family
 
@@ -51,14 +51,6 @@ def doctor() -> list[Finding]:
         *(check_family(family, installed_version) for family in families),
         check_rendering(find_driver()),
     ]
-
-
-def installed_version(distribution: str) -> str | None:
-    """Look up a distribution's version, None if it is not installed."""
-    try:
-        return metadata.version(distribution)
-    except metadata.PackageNotFoundError:
-        return None
 
 
 def check_python(version: tuple[int, int]) -> Finding:

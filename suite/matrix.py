@@ -8,11 +8,11 @@ from pathlib import Path
 
 from suite.cells import Request, State, examine, find_cells
 from suite.configs import plain_config, resolve_config
-from suite.doctor import installed_version
 from suite.leaderboard import cell_state
 from suite.pages.common import Present
 from suite.pages.index import AlgorithmFacts, FamilyFacts, Matrix
 from suite.protocols import find_protocol
+from suite.provenance import installed_version
 from suite.records import Record, load_all
 from suite.registry import (
     algorithm_names,

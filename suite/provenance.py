@@ -58,11 +58,22 @@ def _cpu_model() -> str:
     return names[0] if names else platform.processor() or platform.machine()
 
 
+@cache  # reading a distribution's metadata takes milliseconds, and benches have many cells
+def installed_version(distribution: str) -> str | None:
+    """Look up a distribution's version, None if it is not installed."""
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return None
+
+
 def versions(packages: Iterable[str]) -> dict[str, str]:
     """Versions of Python, torch, numpy and the given distributions.
 
     Raises:
-        importlib.metadata.PackageNotFoundError: one is not installed.
+        LookupError: one is not installed.
     """
-    names = sorted({"torch", "numpy", *packages})
-    return {"python": platform.python_version()} | {name: metadata.version(name) for name in names}
+    found = {name: installed_version(name) for name in sorted({"torch", "numpy", *packages})}
+    if lacking := [name for name, version in found.items() if version is None]:
+        raise LookupError(f"not installed: {', '.join(lacking)}")
+    return {"python": platform.python_version()} | {name: str(v) for name, v in found.items()}

@@ -16,7 +16,7 @@ import importlib.util
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from importlib import metadata
 from itertools import accumulate
 from pathlib import Path
@@ -186,8 +186,8 @@ def source_hash(algorithm: str) -> str:
         UnknownName: there is no algorithm of this name.
     """
     module = _entry(_ALGORITHMS, algorithm).split(":")[0]
-    trees = _own_modules(module) | {name: _parse(name) for name in SHARED_SOURCES}
-    text = "\n".join(f"{name} {dump_source(trees[name])}" for name in sorted(trees))
+    own = _own_modules(module) | {name: _module(name) for name in SHARED_SOURCES}
+    text = "\n".join(f"{name} {own[name].text}" for name in sorted(own))
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -224,30 +224,50 @@ def _is_left_out(node: object) -> bool:
     )
 
 
-def _own_modules(module: str) -> dict[str, ast.Module]:
+@dataclass(frozen=True)
+class _Module:
+    """What a hash needs of a module."""
+
+    text: str
+    """Its syntax tree, see :func:`dump_source`."""
+    imports: tuple[str, ...]
+    """Names of modules that it may import."""
+
+
+def _module(name: str) -> _Module:
+    path = _source(name)
+    assert path is not None, f"module {name} has no source"
+    return _examine(name, path.name == "__init__.py", path.read_text(encoding="utf-8"))
+
+
+@lru_cache(maxsize=512)  # algorithms share most of their modules, and cells their algorithm
+def _examine(name: str, is_package: bool, source: str) -> _Module:
+    tree = ast.parse(source, name)
+    package = name if is_package else name.rpartition(".")[0]
+    return _Module(dump_source(tree), tuple(_imports(package, tree)))
+
+
+def _own_modules(module: str) -> dict[str, _Module]:
     """A module and all that it imports, directly or not, from its own package and from ours."""
     packages = {module.split(".")[0], _ALGORITHMS.package}
-    trees: dict[str, ast.Module] = {}
+    found: dict[str, _Module] = {}
     waiting = [module]
     while waiting:
         name = waiting.pop()
-        if name in trees or _source(name) is None:
+        if name in found or _source(name) is None:
             continue
-        trees[name] = _parse(name)
-        own = [each for each in _imports(name, trees[name]) if each.split(".")[0] in packages]
+        found[name] = _module(name)
+        own = [each for each in found[name].imports if each.split(".")[0] in packages]
         waiting += [parent for each in own for parent in accumulate(each.split("."), _join)]
-    return trees
+    return found
 
 
 def _join(parent: str, child: str) -> str:
     return f"{parent}.{child}"
 
 
-def _imports(module: str, tree: ast.Module) -> Iterator[str]:
-    """Names of modules that a module may import; ``from a import b`` may mean the module a.b."""
-    path = _source(module)
-    is_package = path is not None and path.name == "__init__.py"
-    package = module if is_package else module.rpartition(".")[0]
+def _imports(package: str, tree: ast.Module) -> Iterator[str]:
+    """Names of modules that a tree may import; ``from a import b`` may mean the module a.b."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -270,12 +290,6 @@ def _source(module: str) -> Path | None:
             if file.is_file():
                 return file
     return None
-
-
-def _parse(module: str) -> ast.Module:
-    path = _source(module)
-    assert path is not None, f"module {module} has no source"
-    return ast.parse(path.read_text(encoding="utf-8"), str(path))
 
 
 @cache

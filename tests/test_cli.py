@@ -148,9 +148,7 @@ def test_override_makes_a_trial_that_leaves_the_protocol_alone(folder: Path):
     assert not (folder / "results/smoke").exists()
 
 
-def test_a_run_that_ends_before_it_learns_says_so(
-    folder: Path, capsys: pytest.CaptureFixture[str]
-):
+def test_a_run_that_ends_before_it_learns_says_so(folder: Path, capsys: pytest.CaptureFixture[str]):
     pair = ("dqn", "gymnasium/CartPole-v1", "--protocol", "smoke", "--seeds", "1")
     assert suite("bench", *pair, "--steps", "64", "--set", "learning_starts=64") == 0
     note = "dqn on gymnasium/CartPole-v1 learns after 64 steps only: this run ends before"

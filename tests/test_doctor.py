@@ -11,8 +11,8 @@ from suite.doctor import (
     check_python,
     check_rendering,
     doctor,
-    installed_version,
 )
+from suite.provenance import installed_version
 from suite.tasks import Engine, Family, Lack, Task
 
 FAMILY = Family(

@@ -310,12 +310,13 @@ def test_a_hash_covers_what_the_algorithm_imports_from_its_package():
 @pytest.mark.parametrize("module", ["spaces", "steps", "streams"])
 def test_a_hash_covers_the_shared_modules(module: str, monkeypatch: pytest.MonkeyPatch):
     before = source_hash("random")
-    parse = registry._parse
+    examine = registry._module
 
-    def changed(name: str) -> ast.Module:
-        return ast.parse("changed = 1") if name == f"suite.{module}" else parse(name)
+    def changed(name: str) -> registry._Module:
+        found = examine(name)
+        return replace(found, text="changed") if name == f"suite.{module}" else found
 
-    monkeypatch.setattr(registry, "_parse", changed)
+    monkeypatch.setattr(registry, "_module", changed)
     assert source_hash("random") != before
 
 
