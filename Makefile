@@ -26,7 +26,7 @@ option = $${$(1):+--$(2)="$$$(1)"}
 BENCH_OPTIONS = $(call option,PROTOCOL,protocol) $(call option,SEEDS,seeds) \
 	$(call option,STEPS,steps) $(call option,DEVICE,device) $(call option,ENGINE,engine) \
 	$(call option,JOBS,jobs) $(call option,EXECUTOR,executor) $(call option,RESULTS,results) \
-	$(call option,SET,set) $(call option,PRESET,preset) $${STALE:+--stale}
+	$(call option,SET,set) $(call option,PRESET,preset) $$(case "$$STALE" in ""|0|no|false) ;; *) echo --stale ;; esac)
 
 .PHONY: help
 help: ## this list

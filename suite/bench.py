@@ -39,6 +39,7 @@ from suite.records import (
     episode_table,
     merge,
     record_paths,
+    repair,
     save,
 )
 
@@ -213,6 +214,9 @@ class Bench:
             lock.acquire(timeout=0)
         except Timeout:
             return False
+        record = cell.record
+        _, path = record_paths(self.results, record.folder, record.task, record.algorithm)
+        repair(path.parent, path)
         state = examine(cell, self.results)
         seeds = seeds_to_run(cell, state, self.stale)
         if not seeds:
@@ -233,7 +237,7 @@ class Bench:
         """Live groups of an interrupted bench first, then the seeds that are left."""
         left = set(seeds)
         groups = []
-        manifests = [tuple(json.loads(p.read_text())) for p in folder.glob("*-1/seeds.json")]
+        manifests = filter(None, map(_read_seeds, folder.glob("*-1/seeds.json")))
         for own in sorted(manifests, key=len, reverse=True):
             if left.issuperset(own):
                 groups.append(_Group(own))
@@ -247,7 +251,10 @@ class Bench:
         folder = active.folder / group.name
         folder.mkdir(parents=True, exist_ok=True)
         manifest = folder / "seeds.json.new"
-        manifest.write_text(json.dumps(group.seeds))
+        with manifest.open("w") as file:
+            json.dump(group.seeds, file)
+            file.flush()
+            os.fsync(file.fileno())
         manifest.replace(folder / "seeds.json")
         name = f"{active.cell.name} {group.name} {group.attempt}"
         active.groups[name] = group
@@ -398,6 +405,14 @@ def fingerprint(cell: Cell) -> str:
         "threads": cell.threads,
     }
     return key_hash(facts)
+
+
+def _read_seeds(manifest: Path) -> tuple[int, ...]:
+    """The seeds of a live group; none if a power cut has left half a file."""
+    try:
+        return tuple(json.loads(manifest.read_text()))
+    except ValueError:
+        return ()
 
 
 def _record_path(cell: Cell) -> Path:

@@ -302,8 +302,8 @@ def _check_fit(cell: Cell) -> None:
     """Make the agent once: its config may not fit the task or the budget."""
     try:
         Runner(replace(cell, device="cpu").work(cell.seeds[:1], None), lambda progress: None)
-    except ValueError as error:
-        raise ValueError(f"{cell.name}: {error}") from error
+    except (ValueError, RuntimeError, ArithmeticError, MemoryError) as error:
+        raise ValueError(f"{cell.name}: {error or type(error).__name__}") from error
 
 
 def _blank(cell: Cell, entry: Any, engine: Engine, request: Request) -> Record:

@@ -230,6 +230,7 @@ def plan(
             }
         )
     hours = sum(float(str(row["hours"])) for row in rows if row["hours"] is not None)
+    jobs = max(1, min(jobs, sum(int(str(row["seeds"])) for row in rows)))
     unknown = sum(row["seeds"] != 0 and row["hours"] is None for row in rows)
     if as_json:
         _print_json(
@@ -350,6 +351,7 @@ def report(
     from dataclasses import asdict
 
     from suite.matrix import registry_matrix
+    from suite.protocols import find_protocol
     from suite.reports import write_reports
 
     if normalise:
@@ -357,6 +359,12 @@ def report(
     out = out or REPORTS
     if not results.is_dir():
         raise Mistake(f"there is no folder {str(results)!r} to report from")
+    recorded = {"trial", *(path.name for path in results.iterdir())}
+    if protocol is not None and protocol.split("/")[0] not in recorded:
+        try:
+            find_protocol(protocol)
+        except ValueError as error:
+            raise Mistake(str(error)) from error
     try:
         summary = write_reports(results, out, protocol, registry_matrix())
     except OSError as error:
@@ -384,14 +392,16 @@ def check(results: Results = RESULTS, as_json: Json = False) -> int:
     """Validate every file of the results folder."""
     from suite import records
 
+    if not results.is_dir():
+        raise Mistake(f"there is no folder {str(results)!r} to check")
     damaged = records.check(results)
     if as_json:
         _print_json([{"path": str(one.path), "reason": one.reason} for one in damaged])
     else:
         for one in damaged:
             _stdout().print(str(one), markup=False, highlight=False, soft_wrap=True)
-        sound, _ = records.load_all(results)
-        _stdout().print(f"{len(sound)} sound records, {len(damaged)} problems")
+        sound = sum(len(records.load_all(results, which)[0]) for which in (None, "trial"))
+        _stdout().print(f"{sound} sound records, {len(damaged)} problems")
     return int(bool(damaged))
 
 
@@ -517,6 +527,7 @@ def reproduce(
     from suite.console import make_display
     from suite.executors import make_executor
     from suite.records import DamagedRecord, load
+    from suite.registry import MissingPackage
     from suite.reproduction import compare, groups, repetition, workplace
 
     try:
@@ -524,7 +535,7 @@ def reproduce(
         cell = repetition(record, device)
     except DamagedRecord as damage:
         raise Mistake(str(damage)) from damage
-    except ValueError as error:
+    except (ValueError, MissingPackage) as error:
         raise Mistake(f"{path} cannot be run here: {error}") from error
     if cell.missing_packages:
         raise Mistake(_what_lacks([cell]))
@@ -542,7 +553,10 @@ def reproduce(
         _stderr().print("stopped; the same command goes on from the last finished segment")
         raise
     assert state.record is not None
-    found = compare(record, state.record)
+    try:
+        found = compare(record, state.record)
+    except ValueError as error:
+        raise Failure(f"{path} could not be repeated: {error}") from error
     if as_json:
         _print_json(found.plain())
         return int(found.verdict == "different")
@@ -590,6 +604,7 @@ def _cells(
 ) -> tuple[list[Cell], list[Cell]]:
     """The cells that can run here, and those that lack packages; the first is never empty."""
     from suite.cells import Request, find_cells, parse_overrides
+    from suite.registry import MissingPackage
 
     try:
         settings = parse_overrides(overrides or [])
@@ -597,7 +612,7 @@ def _cells(
             algorithms, tasks, protocol, seeds, steps, device, engine, preset, settings, threads
         )
         cells = find_cells(request)
-    except ValueError as error:
+    except (ValueError, MissingPackage) as error:
         raise Mistake(str(error)) from error
     lacking = [cell for cell in cells if cell.missing_packages]
     if len(lacking) == len(cells):

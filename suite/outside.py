@@ -147,14 +147,19 @@ def normalise_table(table: Table, bounds: Mapping[str, TaskBounds]) -> Table:
     """Normalise all scores by the bounds of their tasks.
 
     Raises:
-        ValueError: a task has no bounds.
+        ValueError: a task has no bounds, or such that the result is beyond :data:`MAX_SCORE`.
     """
     if lacking := sorted({task for own in table.values() for task in own} - bounds.keys()):
         raise ValueError(f"no floor and cap for {', '.join(lacking)}")
-    return {
+    normalised = {
         algorithm: {task: normalise(scores, *bounds[task]) for task, scores in tasks.items()}
         for algorithm, tasks in table.items()
     }
+    for own in normalised.values():
+        for task, scores in own.items():
+            if not (np.abs(scores) <= MAX_SCORE).all():
+                raise ValueError(f"{task}: floor and cap are too close to normalise by")
+    return normalised
 
 
 def tasks_of(table: Table) -> list[str]:
@@ -288,6 +293,10 @@ def _seed_order(seed: str) -> tuple[bool, int, str]:
     return number is None, number or 0, seed
 
 
+MAX_SCORE = 1e100
+"""Sums of squares of larger numbers would overflow."""
+
+
 def _rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[str, Mapping[str, str | None]]]:
     """Rows of a CSV file, each with the words for its place."""
     try:
@@ -298,7 +307,12 @@ def _rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[str, Mapping[str
             lacking = [name for name in columns if name not in (reader.fieldnames or ())]
             if lacking:
                 raise ValueError(f"{path} has no column {', '.join(lacking)}")
+            names = list(reader.fieldnames or ())
+            if twice := sorted({name for name in names if names.count(name) > 1}):
+                raise ValueError(f"{path} has two columns {', '.join(map(repr, twice))}")
             for row in reader:
+                if None in row:
+                    raise ValueError(f"{path}, line {reader.line_num}: more fields than columns")
                 yield f"{path}, line {reader.line_num}", row
     except OSError as error:
         raise ValueError(f"{path} cannot be read: {error.strerror}") from error
@@ -322,4 +336,6 @@ def _number(row: Mapping[str, str | None], column: str, place: str) -> float:
     if not math.isfinite(number):
         advice = "; give a failed run the floor's" if column == "score" else ""
         raise ValueError(f"{place}: {column} {text} is not finite{advice}")
+    if abs(number) > MAX_SCORE:
+        raise ValueError(f"{place}: {column} {text[:40]} is beyond {MAX_SCORE:g}")
     return number

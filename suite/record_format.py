@@ -35,7 +35,7 @@ MAX_REASON = 4000
 """Characters; a longer reason is cut when it is written."""
 
 _WHOLE = "(0|[1-9][0-9]{0,14})"
-_DECIMAL = r"(?!-0\.0{6},)(?P<return>-?(?:0|[1-9][0-9]{0,308})\.[0-9]{6})"
+_DECIMAL = r"(?!-0\.0{6},)(?P<return>-?(?:0|[1-9][0-9]{0,99})\.[0-9]{6})"
 _CSV_ROW = f"{_WHOLE},{_WHOLE},({'|'.join(SPLITS)}),{_WHOLE},{_DECIMAL},{_WHOLE}\n"
 _CSV_LINE = re.compile(_CSV_ROW)
 _CSV_ROWS = re.compile(f"(?>{_CSV_ROW.replace('(?P<return>', '(?:')})*+".replace("(0|", "(?:0|"))

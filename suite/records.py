@@ -187,20 +187,30 @@ def _settle(path: Path, json_path: Path) -> None:
     path.unlink(missing_ok=True)
 
 
-def repair(results: Path) -> list[Path]:
+def repair(results: Path, only: Path | None = None) -> list[Path]:
     """Finish or undo every save that was cut off; call it while nothing is being saved.
+
+    Args:
+        results: a folder that holds records, at any depth.
+        only: JSON path of the one record that is looked at; None: all.
 
     Returns:
         The temporary files that were there.
     """
     leftovers = list(_leftovers(results.rglob("*.tmp")))
+    if only is not None:
+        leftovers = [each for each in leftovers if each[1] == only]
     for path, json_path in leftovers:
         _settle(path, json_path)
     return [path for path, _ in leftovers]
 
 
-def load(json_path: Path) -> Record:
+def load(json_path: Path, results: Path | None = None) -> Record:
     """Read and check a record.
+
+    Args:
+        json_path: ends as its content says.
+        results: the folder below which that is all of its path; None: wherever it lies.
 
     Raises:
         DamagedRecord: it is not a record as :func:`save` writes them, or not at its own path.
@@ -208,7 +218,8 @@ def load(json_path: Path) -> Record:
     try:
         record = read_record(*_read_pair(json_path))
         _, own_path = record_paths(Path(), record.folder, record.task, record.algorithm)
-        if json_path.absolute().parts[-len(own_path.parts) :] != own_path.parts:
+        path = json_path.relative_to(results) if results else json_path.absolute()
+        if path.parts[0 if results else -len(own_path.parts) :] != own_path.parts:
             raise ValueError(f"its content belongs at {own_path}")
     except ValueError as error:
         raise DamagedRecord(json_path, str(error)) from error
@@ -270,7 +281,7 @@ def load_all(
             if protocol is None and json_path.relative_to(results).parts[0] == "trial":
                 continue
             try:
-                records.append(load(json_path))
+                records.append(load(json_path, results))
             except DamagedRecord as damage:
                 damaged.append(damage)
     return records, damaged
@@ -329,12 +340,16 @@ def check(results: Path) -> list[DamagedRecord]:
     were cut off, and records that are not what their protocol asks for.
     """
     found = [
-        DamagedRecord(path, f"left by a save of {json_path.name} that was cut off")
+        DamagedRecord(
+            path,
+            f"left by a save of {json_path.name} that was cut off; a bench of it will tidy up",
+        )
         for path, json_path in _leftovers(results.rglob("*.tmp"))
     ]
     for json_path in _json_paths(results):
         try:
-            found += [DamagedRecord(json_path, reason) for reason in _departures(load(json_path))]
+            record = load(json_path, results)
+            found += [DamagedRecord(json_path, reason) for reason in _departures(record)]
         except DamagedRecord as damage:
             found.append(damage)
     return sorted(found, key=lambda damage: damage.path)

@@ -108,7 +108,12 @@ def find_task(text: str) -> Task:
         found = [family.tasks[text] for family in _families() if text in family.tasks]
         if len(found) == 1:
             return found[0]
-        candidates = [task.id for task in found] or [*_task_sets(), *_task_ids()]
+        candidates = [task.id for task in found] or [
+            *family_names(),
+            "all",
+            *_task_sets(),
+            *_task_ids(),
+        ]
         raise UnknownName("task", text, candidates)
     family = load_family(family_name)
     task = family.tasks.get(name) or _look_up(family, name)
@@ -370,6 +375,8 @@ def _task_ids_of(word: str, protocol: Protocol) -> list[str]:
 
 
 def _words(text: str) -> list[str]:
+    if not text.strip():
+        raise ValueError("nothing is named: give an algorithm and a task, or all")
     words = [word.strip() for word in text.split(",")]
     if not all(words):
         raise ValueError(f"empty name in {text!r}: separate names by single commas")

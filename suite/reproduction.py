@@ -2,8 +2,9 @@
 
 The same seeds train in the same groups, with the record's own config, engine, threads and device,
 by the code and on the machine of now. On the machine of the record and by its code the result is
-the same bytes. Elsewhere the last bits of sums differ, and curves with them, as between any two
-runs of a chaotic system: then the scores of the runs are compared as two independent samples.
+the same bytes, and the same final parameters. Elsewhere the last bits of sums differ, and curves
+with them, as between any two runs of a chaotic system: then the scores of the runs are compared as
+two independent samples.
 """
 
 from __future__ import annotations
@@ -131,14 +132,24 @@ def groups(record: Record) -> list[tuple[int, ...]]:
 
 
 def compare(record: Record, repeated: Record) -> Comparison:
-    """Judge a repetition; both records hold the same seeds."""
+    """Judge a repetition; both records hold the same seeds.
+
+    Raises:
+        ValueError: a run of the repetition crashed: that says nothing about the record.
+    """
+    for run in repeated.runs:
+        if run.status == "crashed":
+            raise ValueError(f"seed {run.seed} crashed every time: {run.reason}")
     statuses = [
         (one.status, other.status) for one, other in zip(record.runs, repeated.runs, strict=True)
     ]
     before, after = seed_scores(record), seed_scores(repeated)
-    is_same = render_csv(record.episodes) == render_csv(repeated.episodes)
+    is_same = render_csv(record.episodes) == render_csv(repeated.episodes) and all(
+        (one.status, one.digest) == (other.status, other.digest)
+        for one, other in zip(record.runs, repeated.runs, strict=True)
+    )
     difference = _welch(after, before)
-    if is_same and all(one == other for one, other in statuses):
+    if is_same:
         verdict: Verdict = "identical"
     else:
         verdict = "consistent" if difference.low <= 0 <= difference.high else "different"
@@ -183,8 +194,10 @@ def _welch(first: npt.NDArray[np.float64], second: npt.NDArray[np.float64]) -> I
         return Interval(value, value, value)
     if min(len(first), len(second)) < 2:
         return Interval(value, float("nan"), float("nan"))
-    found = stats.ttest_ind(first, second, equal_var=False).confidence_interval(CONFIDENCE)
-    return Interval(value, float(found.low), float(found.high))
+    errors = np.array([first.var(ddof=1) / len(first), second.var(ddof=1) / len(second)])
+    freedom = errors.sum() ** 2 / (errors**2 / [len(first) - 1, len(second) - 1]).sum()
+    reach = float(stats.t.isf((1 - CONFIDENCE) / 2, freedom) * np.sqrt(errors.sum()))
+    return Interval(value, value - reach, value + reach)
 
 
 def workplace(record: Record, live: Path) -> Path:

@@ -165,7 +165,7 @@ def seed_scores(
     for run in record.runs:
         steps, returns = episodes.of_seed(run.seed)
         inside = steps > (start if run.status == "ok" else min(start, steps.max(initial=0) - 1))
-        mean = float(returns[inside].mean()) if inside.any() else math.nan
+        mean = _exact_mean(returns[inside]) if inside.any() else math.nan
         if run.status == "ok" and not inside.any():
             raise ValueError(
                 f"{record.algorithm} on {record.task}: seed {run.seed} is ok, but no episode of it "
@@ -174,6 +174,17 @@ def seed_scores(
         # fmin passes NaN over: a run without episodes has the floor's score.
         scores.append(mean if run.status == "ok" else float(np.fmin(floor, mean)))
     return np.array(scores, dtype=np.float64)
+
+
+def _exact_mean(returns: FloatArray) -> float:
+    """Mean of numbers of at most six decimals, the same for equal sums of other numbers.
+
+    Two runs that have earned the same must tie, and sums of floats depend on their order.
+    """
+    millionths = np.rint(returns * 1e6)
+    if np.abs(millionths).sum() < 2**53:  # else not whole numbers any more
+        return float(millionths.sum() / (1e6 * returns.size))
+    return float(returns.mean())
 
 
 def learning_curves(record: Record, split: str | None = None) -> dict[int, LearningCurve]:

@@ -546,13 +546,21 @@ def _ends(
     return Band(value, np.minimum(low, value - reach), np.maximum(high, value + reach))
 
 
+_COMPARED_AT_ONCE = 1024
+"""Runs whose comparisons with all others are held in memory."""
+
+
 def _shares_won(groups: Sequence[Scores]) -> FloatArray:
     """Probability of improvement on each task, ``[pairs of groups, tasks]``."""
     shares = []
     for runs in zip(*map(_tasks, groups), strict=True):
         everyone = np.concatenate(runs)
         owner = np.repeat(np.eye(len(runs)), list(map(len, runs)), axis=0)  # [all runs, groups]
-        wins = owner.T @ np.sign(everyone[:, None] - everyone) @ owner  # minus losses
+        parts = range(0, len(everyone), _COMPARED_AT_ONCE)
+        pieces = [slice(start, start + _COMPARED_AT_ONCE) for start in parts]
+        wins = sum(  # minus losses
+            owner[piece].T @ np.sign(everyone[piece, None] - everyone) @ owner for piece in pieces
+        )
         sizes = owner.sum(axis=0)
         shares.append((1 + wins / np.outer(sizes, sizes)) / 2)
     return np.stack(shares, axis=-1)[np.triu_indices(len(groups), 1)]

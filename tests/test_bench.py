@@ -6,6 +6,7 @@ Most tests here script what becomes of a job instead of training; the command li
 from __future__ import annotations
 
 import errno
+import hashlib
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -21,7 +22,7 @@ from suite.bench import Bench, Ended, Remark, StorageError, Unwritable, Update, 
 from suite.cells import Cell, Request, State, examine, find_cells, parse_overrides
 from suite.executors import Died, Event, Finished, Job
 from suite.protocols import PROTOCOLS
-from suite.records import Episode, Record, load, save
+from suite.records import Episode, Record, check, load, save
 from suite.runner import Outcome, Work
 from suite.tasks import Task
 
@@ -240,6 +241,25 @@ def test_interrupted_bench_keeps_its_live_state_and_goes_on_in_it(folders: Folde
     executor = folders.run()
     assert [executor.jobs[0].work.folder] == [path.parent for path in first]
     assert list(folders.live.rglob("seeds.json")) == []
+
+
+def test_half_a_manifest_is_as_good_as_none(folders: Folders):
+    with pytest.raises(KeyboardInterrupt):
+        folders.run(interrupt)
+    (manifest,) = folders.live.rglob("seeds.json")
+    manifest.write_text("[0, 1")
+    assert folders.run().seeds == [(0, 1, 2, 3, 4)]
+    assert folders.state().word == "complete"
+
+
+def test_a_save_that_was_cut_off_is_finished_by_the_next_bench(folders: Folders):
+    folders.run()
+    path = folders.results / "quick/gymnasium/CartPole-v1/ppo.json"
+    csv_hash = hashlib.sha256(path.with_suffix(".csv").read_bytes()).hexdigest()
+    path.rename(path.with_name(f".ppo.{csv_hash[:16]}.json.tmp"))
+    assert folders.run().seeds == []
+    assert path.exists()
+    assert check(folders.results) == []
 
 
 def test_live_groups_are_taken_up_whatever_the_number_of_jobs(folders: Folders):

@@ -82,10 +82,17 @@ WRONG = {
     "option": (("bench", *PAIR, "--step", "5"), ["--steps"]),
     "command": (("benhc",), ["bench"]),
     "empty name": (("bench", "ppo,", PAIR[1]), ["'ppo,'"]),
+    "no name": (("bench", "", ""), ["an algorithm and a task"]),
+    "family": (("bench", "ppo", "mujco"), ["nearest: mujoco"]),
+    "number that overflows": (
+        ("bench", "a2c", "gymnasium/Pendulum-v1", "--set", "initial_log_std=1e300"),
+        ["a2c on gymnasium/Pendulum-v1"],
+    ),
     "protocol of list": (("list", "--protocol", "quik"), ["quick"]),
     "plan": (("plan", "pppo", "all"), ["ppo"]),
     "scores to report": (("report", "--scores", "no.csv"), ["no.csv cannot be read"]),
     "references without scores": (("report", "--normalise", "refs.csv"), ["--scores"]),
+    "folder to check": (("check", "--results", "nowhere"), ["'nowhere'"]),
     "folder to report from": (("report", "--from", "nowhere"), ["'nowhere'"]),
     "peers that are not installed": (("perf",), ["make perf"]),
 }
@@ -222,6 +229,27 @@ def test_report_of_the_same_records_gives_the_same_bytes(
 def write_scores(*lines: str) -> None:
     rows = [f"{name},maze,{seed},{50 + seed}" for name in ("mine", "yours") for seed in range(5)]
     Path("scores.csv").write_text("\n".join(["algorithm,task,seed,score", *rows, *lines]))
+
+
+@pytest.mark.filterwarnings("ignore:.*out of date:DeprecationWarning")
+def test_an_id_that_only_another_package_can_open_says_which(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+):
+    assert suite("plan", "random", "gymnasium/HalfCheetah-v3", "--steps", "600") == 2
+    *_, last = capsys.readouterr().err.splitlines()  # after upstream's own warning
+    assert last.startswith("suite: gymnasium/HalfCheetah-v3 cannot be opened: ")
+    assert "gymnasium-robotics" in last
+
+
+@pytest.mark.parametrize("name", ["qick", "", "../elsewhere"])
+def test_a_protocol_that_nobody_knows_is_not_reported(
+    folder: Path, capsys: pytest.CaptureFixture[str], name: str
+):
+    (folder / "results").mkdir()
+    assert suite("report", "--protocol", name) == 2
+    assert f"unknown protocol '{name}'; nearest: " in capsys.readouterr().err
+    assert not (folder / "reports").exists()
+    assert suite("report", "--protocol", "quick") == 0
 
 
 def test_report_sums_up_anyones_scores_and_writes_nothing(

@@ -35,6 +35,8 @@ def test_files_are_read_together_whatever_the_order_of_their_columns(tmp_path: P
     [
         ("mine,maze,0,fast", "line 2: score 'fast' is not a number"),
         ("mine,maze,0,nan", "line 2: score nan is not finite"),
+        ("mine,maze,0,1e300", "line 2: score 1e300 is beyond 1e+100"),
+        ("mine,maze,0,0,5", "line 2: more fields than columns"),
         ("mine,maze,0", "line 2: score '' is not a number"),
         (",maze,0,1", "line 2: algorithm is empty"),
         ("mi\x1b[2Jne,maze,0,1", "not printable"),
@@ -53,6 +55,9 @@ def test_file_that_is_no_such_csv_is_named(tmp_path: Path):
         read_scores([tmp_path / "there.csv"])
     with pytest.raises(ValueError, match="has no column seed"):
         read_scores([write(tmp_path / "b.csv", header="algorithm,task,score")])
+    header = "algorithm,task,seed,score,score"
+    with pytest.raises(ValueError, match="has two columns 'score'"):
+        read_scores([write(tmp_path / "d.csv", header=header)])
     (tmp_path / "c.csv").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(ValueError, match="not a CSV in UTF-8"):
         read_scores([tmp_path / "c.csv"])

@@ -123,6 +123,18 @@ class TestVerdict:
         assert 0.03 < np.mean(missed) < 0.07
 
 
+def test_parameters_that_differ_are_not_identical(recorded: Path):
+    record = load(recorded)
+    runs = tuple(replace(run, digest="0" * 64) for run in record.runs)
+    assert compare(replace(record, runs=runs), record).verdict == "consistent"
+
+
+def test_a_repetition_that_crashes_says_nothing():
+    crashed = make_record(statuses=["crashed"] * 5)
+    with pytest.raises(ValueError, match="seed 0 crashed every time"):
+        compare(make_record(), crashed)
+
+
 def test_what_cannot_be_run_here_says_why():
     with pytest.raises(
         ValueError, match=r"version 9 of protocol quick, here it is \d+; go back to"

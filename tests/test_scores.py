@@ -45,6 +45,15 @@ def test_every_episode_of_the_window_counts():
     assert seed_scores(scored).tolist() == [3.0]
 
 
+def test_equal_sums_tie_whatever_they_are_sums_of():
+    found = set()
+    for returns in ([0.1, 0.2, 0.3], [0.3, 0.2, 0.1], [0.15, 0.15, 0.3], [0.6, 0.0, 0.0]):
+        last = [Episode(0, 1000, "eval", number, each, 1) for number, each in enumerate(returns)]
+        record = replace(one_seed((0, 1.0), budget=1000), episodes=episode_table(last))
+        found.add(float(seed_scores(record)[0]))
+    assert found == {0.2}
+
+
 @pytest.mark.parametrize(
     ("budget", "window", "start"),
     [(50_000, 0.1, 45_000), (1_000, 0.1, 900), (90, 0.3, 63), (512, 0.1, 460), (1_000, 1.0, 0)],

@@ -89,6 +89,15 @@ def test_every_option_of_bench_has_its_variable(ready: Path):
 
 
 @pytest.mark.parametrize(
+    ("value", "options"),
+    [("1", ["--stale"]), ("yes", ["--stale"]), ("0", []), ("no", []), ("", [])],
+)
+def test_stale_is_a_yes_or_a_no(ready: Path, value: str, options: list[str]):
+    given = arguments_of(ready, "bench", "ALGO=a", "ENV=e", f"STALE={value}")
+    assert given == ["bench", *options, "--", "a", "e"]
+
+
+@pytest.mark.parametrize(
     "value",
     [
         "ppo; touch x",

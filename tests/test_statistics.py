@@ -65,6 +65,12 @@ class TestClosedForms:
         x, y = np.array([[1.0], [2.0]]), np.array([[0.0], [1.0], [3.0]])
         assert statistics.probability_of_improvement(x, y) == pytest.approx((1.5 + 2) / 6)
 
+    def test_runs_are_compared_in_pieces_that_fit_into_memory(self, monkeypatch):
+        x, y = np.round(some_scores((50, 3)), 1), np.round(some_scores((40, 3)), 1)
+        whole = statistics.probability_of_improvement(x, y)
+        monkeypatch.setattr(statistics, "_COMPARED_AT_ONCE", 7)
+        assert statistics.probability_of_improvement(x, y) == whole
+
     def test_probability_of_improvement_over_oneself_is_one_half(self):
         scores = np.round(some_scores((5, 4)), 1)
         assert statistics.probability_of_improvement(scores, scores) == 0.5
