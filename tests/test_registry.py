@@ -226,7 +226,7 @@ def test_a_family_without_a_task_in_the_protocol_is_refused():
 
 @pytest.mark.parametrize("text", ["", "ppo,", ",,"])
 def test_empty_names_are_refused(text: str):
-    with pytest.raises(ValueError, match="empty name|nothing is named"):
+    with pytest.raises(ValueError, match=r"empty name|nothing is named"):
         resolve_algorithms(text)
 
 
