@@ -18,7 +18,8 @@ the same data; a baseline learned by regression is optional. A seed without a fi
 rollout has a zero gradient, so that only Adam's momentum moves it.
 
 Actions: native on all spaces (categorical, or a clipped normal whose spread is a parameter).
-Cost: per environment step, one actor pass to act and one forward and backward to learn.
+Cost: per environment step, one actor pass to act, and one forward and backward to learn; two of
+these with whole episodes, because every step is looked at in two rollouts.
 """
 
 from __future__ import annotations

@@ -318,15 +318,15 @@ class Player:
 
 def test_evaluation_counts_one_whole_game_in_every_lane():
     seeds = [[1, 2], [4, 5]]
-    lanes = make("Breakout", seeds, horizon=160)
+    lanes = make("Breakout", seeds, horizon=400)
     result = evaluate(Player(lanes), lanes, 27_000, torch.device("cpu"))
-    games = play(make("Breakout", seeds, horizon=160), 320)
+    games = play(make("Breakout", seeds, horizon=400), 400)
     ends, rewards = games.ends(), games.array("reward")
     for seed, lane in np.ndindex(2, 2):
         end = np.flatnonzero(ends[:, seed, lane])[0] + 1
         assert result.lengths[seed, lane] == end
         assert result.returns[seed, lane] == rewards[:end, seed, lane].sum()
-    assert len(set(result.lengths.ravel().tolist())) > 1
+    assert len(set(result.lengths.ravel().tolist())) > 2
 
 
 def test_an_action_that_a_game_does_not_have_is_refused():

@@ -2,6 +2,10 @@
 
 Yarats, Kostrikov, Fergus 2021, "Image Augmentation Is All You Need", https://arxiv.org/abs/2004.13649
 (DrQ, with one copy of each image).
+
+Differences from the paper: half the channels in the first layer, and a stride of 2 in the second
+one too; actor and critic read the same features, of which the actor trains nothing, where DrQ's
+actor has a dense layer of its own.
 """
 
 from __future__ import annotations
@@ -68,7 +72,8 @@ class _Pixels(Reader):
     """Images ``[S, B, H, W, C]`` uint8: small kernels, then a normalised dense layer and tanh."""
 
     LAYERS = ((16, 3, 2, 0), (32, 3, 2, 0), (32, 3, 1, 0), (32, 3, 1, 0))
-    """DrQ's, but with a stride of 2 in the second layer too: a third of the cost."""
+    """Channels, kernel, stride, padding. DrQ's strides and channels take over three times as long
+    (64 images of 64 x 64, forward and backward on a CPU: 108 against 30 ms)."""
 
     def __init__(self, streams: Streams, name: str, space: Box, features: int) -> None:
         super().__init__()
