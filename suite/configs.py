@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import json
 import math
 import types
@@ -12,6 +11,8 @@ from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from types import MappingProxyType
 from typing import Any
+
+from suite.names import UnknownName, family_of
 
 SHARE, AMOUNT = (0.0, 1.0), (0.0, math.inf)
 BOUNDS: Mapping[str, tuple[float, float]] = MappingProxyType(
@@ -65,8 +66,8 @@ def resolve_config(
     """
     presets = algorithm.presets
     if preset is not None and preset not in presets:
-        raise ValueError(f"unknown preset {preset!r}; {_nearest(preset, presets)}")
-    family = task.split("/", 1)[0]
+        raise UnknownName("preset", preset, presets)
+    family = family_of(task)
     values: dict[str, Any] = {}
     patterns = [name for name in presets if "*" in name and fnmatchcase(task, name)]
     for name in (protocol, preset) if preset else (family, *patterns, task, protocol):
@@ -74,7 +75,7 @@ def resolve_config(
     types_by_field = typing.get_type_hints(algorithm.config)
     for name, text in (overrides or {}).items():
         if name not in types_by_field:
-            raise ValueError(f"unknown config field {name!r}; {_nearest(name, types_by_field)}")
+            raise UnknownName("config field", name, sorted(types_by_field))
         default = getattr(algorithm.config, name, None)
         least = min(1, default) if type(default) is int else 1
         values[name] = _parse(name, text, types_by_field[name], least)
@@ -92,11 +93,6 @@ def config_from_plain(algorithm: Any, fields: Mapping[str, object]) -> Any:
     """The inverse of :func:`plain_config`."""
     values = {name: tuple(v) if isinstance(v, list) else v for name, v in fields.items()}
     return algorithm.config(**values)
-
-
-def _nearest(name: str, known: Mapping[str, object]) -> str:
-    close = difflib.get_close_matches(name, known, n=3, cutoff=0.5) or sorted(known)
-    return "nearest: " + ", ".join(close) if close else "there are none"
 
 
 def _parse(name: str, text: str, kind: Any, least: int) -> Any:

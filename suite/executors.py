@@ -20,6 +20,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Protocol
 
+from suite.names import UnknownName
+
 Report = Callable[[Any], None]
 """What a running job calls with news of its progress; the news must be picklable."""
 
@@ -160,7 +162,7 @@ def make_executor(name: str, jobs: int, preload: Sequence[str] = ()) -> Executor
         ValueError: the name is unknown (the nearest ones given), or ``jobs`` out of bounds.
     """
     if name not in EXECUTORS:
-        raise ValueError(f"unknown executor {name!r}; nearest: {', '.join(EXECUTORS)}")
+        raise UnknownName("executor", name, EXECUTORS)
     if not 1 <= jobs <= MAX_JOBS:
         raise ValueError(f"--jobs must be in 1..{MAX_JOBS}, not {jobs}")
     return EXECUTORS[name](jobs, preload)

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from suite.cells import Cell
+from suite.names import family_of
 from suite.records import LedgerRow, Record
 
 _NO_LEARNER = "random"
@@ -71,7 +72,7 @@ def _family_factor(family: str, algorithm: str, records: Sequence[Record]) -> tu
 
 
 def _family(record: Record) -> str:
-    return record.task.split("/", 1)[0]
+    return family_of(record.task)
 
 
 def _median_seconds(costs: Sequence[tuple[float, float]]) -> float:

@@ -14,13 +14,14 @@ reported on, and a regression check never meets the seeds of its own bank.
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING
+
+from suite.names import UnknownName
 
 if TYPE_CHECKING:  # suite.tasks imports numpy, and names of algorithms are listed without it
     from suite.tasks import Task
@@ -343,11 +344,10 @@ def find_protocol(name: str) -> Protocol:
     """Look a protocol up.
 
     Raises:
-        ValueError: there is none of that name; the message names the nearest ones.
+        UnknownName: there is none of that name.
     """
     if name not in PROTOCOLS:
-        nearest = difflib.get_close_matches(name, PROTOCOLS, n=3, cutoff=0.5) or list(PROTOCOLS)
-        raise ValueError(f"unknown protocol {name!a}; nearest: {', '.join(nearest)}")
+        raise UnknownName("protocol", name, PROTOCOLS)
     return PROTOCOLS[name]
 
 

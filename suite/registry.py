@@ -9,12 +9,11 @@ without importing anything; loading an algorithm imports torch.
 from __future__ import annotations
 
 import ast
-import difflib
 import hashlib
 import importlib
 import importlib.util
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from importlib import metadata
@@ -22,6 +21,7 @@ from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from suite.names import UnknownName, family_of
 from suite.protocols import Protocol
 
 if TYPE_CHECKING:
@@ -33,13 +33,6 @@ HIDDEN_FAMILIES = frozenset({"probes"})
 
 SHARED_SOURCES = ("suite.spaces", "suite.steps", "suite.streams")
 """What every algorithm's numbers depend on beside its own modules."""
-
-
-class UnknownName(ValueError):
-    """Nothing has this name; the message, one line, gives the nearest names."""
-
-    def __init__(self, noun: str, name: str, valid: Iterable[str]) -> None:
-        super().__init__(f"unknown {noun} {name!r}; {_nearest(name, list(valid))}")
 
 
 class MissingPackage(ImportError):
@@ -361,7 +354,7 @@ def _task_ids_of(word: str, protocol: Protocol) -> list[str]:
     if word == "all":
         return of_protocol
     if word in _entries(_FAMILIES):
-        ids = [each for each in of_protocol if each.split("/")[0] == word]
+        ids = [each for each in of_protocol if family_of(each) == word]
         if not ids:
             raise ValueError(
                 f"protocol {protocol.name} has no task of {word}; name tasks, e.g. "
@@ -381,14 +374,3 @@ def _words(text: str) -> list[str]:
     if not all(words):
         raise ValueError(f"empty name in {text!r}: separate names by single commas")
     return words
-
-
-def _nearest(name: str, valid: list[str]) -> str:
-    """Up to three names that look alike, else the first ones there are."""
-    lowered = {each.lower(): each for each in valid}
-    tails = {each.lower().rpartition("/")[2]: each for each in valid}
-    alike = difflib.get_close_matches(name.lower(), {**tails, **lowered}, n=3, cutoff=0.5)
-    near = list(dict.fromkeys({**tails, **lowered}[each] for each in alike))
-    if near:
-        return f"nearest: {', '.join(near)}"
-    return f"valid: {', '.join(valid[:15])}{', ...' if len(valid) > 15 else ''}"

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from suite.envs.lanes import Lanes
+from suite.names import family_of, name_in_family
 
 
 @dataclass(frozen=True)
@@ -46,11 +47,11 @@ class Task:
 
     @property
     def family(self) -> str:
-        return self.id.split("/", 1)[0]
+        return family_of(self.id)
 
     @property
     def name(self) -> str:
-        return self.id.split("/", 1)[1]
+        return name_in_family(self.id)
 
 
 @dataclass(frozen=True)

@@ -241,13 +241,15 @@ def test_an_id_that_only_another_package_can_open_says_which(
     assert "gymnasium-robotics" in last
 
 
-@pytest.mark.parametrize("name", ["qick", "", "../elsewhere"])
+@pytest.mark.parametrize(
+    ("name", "hint"), [("qick", "nearest: quick"), ("", "valid: smoke"), ("../it", "valid: smoke")]
+)
 def test_a_protocol_that_nobody_knows_is_not_reported(
-    folder: Path, capsys: pytest.CaptureFixture[str], name: str
+    folder: Path, capsys: pytest.CaptureFixture[str], name: str, hint: str
 ):
     (folder / "results").mkdir()
     assert suite("report", "--protocol", name) == 2
-    assert f"unknown protocol '{name}'; nearest: " in capsys.readouterr().err
+    assert f"unknown protocol '{name}'; {hint}" in capsys.readouterr().err
     assert not (folder / "reports").exists()
     assert suite("report", "--protocol", "quick") == 0
 

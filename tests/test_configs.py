@@ -162,7 +162,7 @@ class TestUnknownNames:
         assert str(error.value).endswith("nearest: learning_rate, learning_starts")
 
     def test_a_field_unlike_all_others_is_answered_with_all(self):
-        with pytest.raises(ValueError, match="nearest: double, factor, hidden, lanes"):
+        with pytest.raises(ValueError, match="valid: double, factor, hidden, lanes"):
             parse("zzz", "1")
 
     def test_an_unknown_preset_is_answered_with_the_nearest(self):

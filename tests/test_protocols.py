@@ -188,7 +188,7 @@ def test_an_unknown_protocol_is_refused_with_the_nearest_names():
     assert find_protocol("quick") is PROTOCOLS["quick"]
     with pytest.raises(ValueError, match=r"^unknown protocol 'quik'; nearest: quick$"):
         find_protocol("quik")
-    with pytest.raises(ValueError, match="nearest: smoke, quick, standard, validation, bank"):
+    with pytest.raises(ValueError, match="valid: smoke, quick, standard, validation, bank"):
         find_protocol("\x1b[31m")
 
 

@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 
 from suite import registry
+from suite.names import UnknownName
 from suite.protocols import PROTOCOLS, Budget
 from suite.registry import (
     MissingPackage,
-    UnknownName,
     dump_source,
     engine_for,
     family_names,

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from suite.curves import MOST_PANELS, CurvePanel, algorithm_figure
 from suite.leaderboard import Entry
 from suite.markdown import DASH, escape, file_name, number, table
+from suite.names import name_in_family
 from suite.pages.common import (
     ALGORITHMS,
     Context,
@@ -80,7 +81,7 @@ def _curves(draft: Draft, entries: dict[str, Entry]) -> list[str]:
         curve = draft.context.curve(entry.record)
         if curve.steps.size:
             ends = task_bounds(entry.record) or (None, None)
-            panels.append(CurvePanel(task.split("/", 1)[1], curve, *ends))
+            panels.append(CurvePanel(name_in_family(task), curve, *ends))
     if not panels:
         return []
     left_out = len(panels) - MOST_PANELS
@@ -124,7 +125,7 @@ def _settings(records: Sequence[Record]) -> str:
         values: dict[str, list[str]] = {}
         for record in records:
             if name in record.config:
-                task = record.task.split("/", 1)[1]
+                task = name_in_family(record.task)
                 values.setdefault(canonical_json(record.config[name]), []).append(task)
         alike = len(values) == 1
         for value, tasks in sorted(values.items()):

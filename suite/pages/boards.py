@@ -29,6 +29,7 @@ from suite.leaderboard import (
     row_scores,
 )
 from suite.markdown import DASH, escape, number, plural, table
+from suite.names import name_in_family
 from suite.pages.common import (
     Draft,
     common_decimals,
@@ -272,7 +273,7 @@ def _panels(draft: Draft, entries: Entries, board: Board, figure: str) -> list[s
     names = _by_board(entries, board.tasks, board)
     panels = [
         Panel(
-            task.split("/", 1)[1],
+            name_in_family(task),
             tuple(_entry_point(name, entries[name].get(task)) for name in names),
         )
         for task in board.tasks
@@ -305,7 +306,7 @@ def _scores_by_algorithm(draft: Draft, entries: Entries, tasks: Sequence[str], b
     """Mean returns with intervals, a column per task: for few tasks."""
     columns = {task: [own[task] for own in entries.values() if task in own] for task in tasks}
     decimals = {task: common_decimals(column) for task, column in columns.items() if column}
-    header = ["mean return", *(draft.task(task, task.split("/", 1)[1]) for task in decimals)]
+    header = ["mean return", *(draft.task(task, name_in_family(task)) for task in decimals)]
     rows = []
     for name in _by_board(entries, tasks, board):
         own = entries[name]

@@ -38,6 +38,7 @@ from suite.markdown import (
     number,
     plural,
 )
+from suite.names import family_of, name_in_family
 from suite.protocols import PROTOCOLS, Protocol
 from suite.ranking import RankInterval, claim
 from suite.records import Record, SeedRun
@@ -146,10 +147,8 @@ class Context:
         present = {task for own in self.groups[group].entries.values() for task in own}
         rules = self.protocol
         planned = list(dict.fromkeys(row.task for row in rules.budgets)) if rules else self.tasks
-        names = dict.fromkeys(task.split("/", 1)[0] for task in planned if task in present)
-        families = [
-            (name, [task for task in planned if task.split("/", 1)[0] == name]) for name in names
-        ]
+        names = dict.fromkeys(family_of(task) for task in planned if task in present)
+        families = [(name, [task for task in planned if family_of(task) == name]) for name in names]
         return [("", planned), *families] if len(families) > 1 else families
 
     @property
@@ -175,7 +174,7 @@ class Context:
 
     def task_path(self, task: str) -> str:
         """Path of a task's page."""
-        family, name = task.split("/", 1)
+        family, name = family_of(task), name_in_family(task)
         return posixpath.join(path_of(self.name), file_name(family), f"{file_name(name)}.md")
 
     def algorithm_path(self, algorithm: str) -> str:

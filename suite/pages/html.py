@@ -18,6 +18,7 @@ from suite.curves import curve_limits
 from suite.figures import short_count, short_number
 from suite.leaderboard import REFERENCE, Entry, Row
 from suite.markdown import DASH, number, plural
+from suite.names import family_of, name_in_family
 from suite.pages.common import (
     HTML,
     MARKER,
@@ -49,7 +50,7 @@ def html_page(contexts: Sequence[Context]) -> Files:
         boards += _board_rows(context)
         cells += _cell_rows(context)
     protocols = [context.name for context in contexts]
-    families = sorted({task.split("/", 1)[0] for one in contexts for task in one.tasks})
+    families = sorted({family_of(task) for one in contexts for task in one.tasks})
     resources = files("suite.pages")
     parts = {
         "style": resources.joinpath("leaderboard.css").read_text("utf-8"),
@@ -203,14 +204,14 @@ def _cell_rows(context: Context) -> list[str]:
         for task, entries in sorted(by_task.items()):
             decimals = common_decimals(entries)
             for entry in entries:
-                family, more = task.split("/", 1)[0], _curve_data(context, entry.record)
+                family, more = family_of(task), _curve_data(context, entry.record)
                 rows.append(_row(context.name, family, _task_cells(context, entry, decimals), more))
     return rows
 
 
 def _task_cells(context: Context, entry: Entry, decimals: int) -> list[Cell]:
     record, mean, normalised = entry.record, entry.mean(), entry.mean_normalised()
-    family, name = record.task.split("/", 1)
+    family, name = family_of(record.task), name_in_family(record.task)
     path = f"results/{record_path(record)}"
     failed = sum(status != "ok" for status in entry.scores.statuses)
     link = f'<a href="../{escape(quote(path))}">record</a>'

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from suite.leaderboard import cell_state
 from suite.markdown import DASH, escape, file_name, link, plural, table
+from suite.names import family_of
 from suite.pages.common import (
     ALGORITHMS,
     HTML,
@@ -153,7 +154,7 @@ def matrix_of(records: Iterable[Record]) -> Matrix:
     """The part of the matrix that records show."""
     fits: dict[tuple[str, str], set[str]] = {}
     for record in records:
-        pair = record.algorithm, record.task.split("/", 1)[0]
+        pair = record.algorithm, family_of(record.task)
         fits.setdefault(pair, set()).add(record.fit)
     return Matrix(
         algorithms=tuple(sorted({algorithm for algorithm, _ in fits})),

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from suite.curves import task_figure
 from suite.leaderboard import Entry, task_ranks
 from suite.markdown import DASH, duration, escape, number, table
+from suite.names import family_of, name_in_family
 from suite.pages.common import (
     Context,
     Draft,
@@ -31,7 +32,7 @@ def task_page(context: Context, task: str) -> Files:
     """Write the page of a task with its figures."""
     records = context.by_task[task]
     draft = Draft(context, context.task_path(task), records)
-    family, name = task.split("/", 1)
+    family, name = family_of(task), name_in_family(task)
     protocol = draft.link(context.name, context.path)
     text = [
         f"# {escape(name)}",

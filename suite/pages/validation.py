@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from suite.figures import Panel, Point, interval_figure, short_count
 from suite.leaderboard import Entry, split_by_conditions
 from suite.markdown import DASH, number, plural, table
+from suite.names import name_in_family
 from suite.pages.common import Draft, common_decimals, fit_text, score_text
 from suite.pages.published import Published, published_for, published_table
 
@@ -97,7 +98,7 @@ def _figure(
         value, low, high = mean or (math.nan, math.nan, math.nan)
         runs = tuple(map(float, entry.raw)) if mean else ()
         points.append(Point(name, value, low, high, runs=runs, published=others))
-    return interval_figure([Panel(task.split("/", 1)[1], tuple(points), span=())], "mean return")
+    return interval_figure([Panel(name_in_family(task), tuple(points), span=())], "mean return")
 
 
 def _range_text(published: Sequence[Published], decimals: int) -> str:
