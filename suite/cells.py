@@ -58,6 +58,8 @@ class Request:
     """Config fields by name, values as text."""
     threads: int = 1
     """Per process; fixed, because it changes the last bits of sums."""
+    seed_range: str | None = None
+    """Purpose of the seeds; None: the protocol's own."""
 
 
 @dataclass(frozen=True)
@@ -139,7 +141,7 @@ def find_cells(request: Request) -> list[Cell]:
             given), or nothing fits.
     """
     protocol = find_protocol(request.protocol)
-    seeds = run_seeds(protocol, request.seeds)
+    seeds = run_seeds(protocol, request.seeds, request.seed_range)
     _check_bounds("steps", request.steps, MAX_STEPS)
     _check_bounds("threads", request.threads, MAX_THREADS)
     device = find_device(request.device)
@@ -313,6 +315,7 @@ def _blank(cell: Cell, entry: Any, engine: Engine, request: Request) -> Record:
         cell.steps != budget(protocol, cell.algorithm, task.id)
         or bool(request.overrides)
         or request.preset is not None
+        or request.seed_range is not None
         or engine.name != default.name
     )
     found = versions(engine.packages)

@@ -2,7 +2,7 @@
 
 Results go to standard output, progress and errors to standard error. Exit codes: 0 done, 1 not
 done (the reason is named), 2 wrong arguments or a package is missing, 130 and 143 stopped by a
-signal. ``regress`` has its own.
+signal. ``regress`` has its own: 0 no worse, 1 regression, 2 inconclusive, 3 not to be judged.
 """
 
 from __future__ import annotations
@@ -29,6 +29,9 @@ if TYPE_CHECKING:  # commands import what they need when they run: torch takes s
 
 PLAIN_WIDTH = 200
 """Columns of a table where there is no terminal to fit it to."""
+
+SETUP_ERROR = 3
+"""Exit code of ``regress`` for whatever keeps it from a verdict, wrong arguments among it."""
 
 app = typer.Typer(
     add_completion=False,
@@ -64,6 +67,7 @@ ExecutorName = Annotated[str, typer.Option("--executor", help="Where jobs run.")
 Results = Annotated[Path, typer.Option("--results", metavar="FOLDER", help="Folder of records.")]
 Live = Annotated[Path, typer.Option("--runs", metavar="FOLDER", help="Folder of live state.")]
 Stale = Annotated[bool, typer.Option("--stale", help="Run stale and crashed records again.")]
+SeedRange = Annotated[str | None, typer.Option("--range", hidden=True)]
 Json = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
 
 RESULTS, LIVE, REPORTS = Path("results"), Path("runs"), Path("reports")
@@ -78,14 +82,6 @@ class Mistake(typer.TyperException):
     """A wrong argument, or a package that is missing."""
 
     exit_code = 2
-
-
-class Unavailable(typer.TyperException):
-    """A command that this version does not have."""
-
-    def __init__(self, message: str, exit_code: int) -> None:
-        super().__init__(message)
-        self.exit_code = exit_code
 
 
 class Failure(typer.TyperException):
@@ -126,6 +122,7 @@ def bench(
     results: Results = RESULTS,
     live: Live = LIVE,
     stale: Stale = False,
+    seed_range: SeedRange = None,
     as_json: Json = False,
 ) -> int:
     """Run what is missing, then print the table.
@@ -144,7 +141,17 @@ def bench(
     except ValueError as error:
         raise Mistake(str(error)) from error
     cells, lacking = _cells(
-        algorithms, tasks, protocol, seeds, steps, device, engine, preset, overrides, threads
+        algorithms,
+        tasks,
+        protocol,
+        seeds,
+        steps,
+        device,
+        engine,
+        preset,
+        overrides,
+        threads,
+        seed_range,
     )
     for cell in cells:
         start = cell.config.get("learning_starts")
@@ -492,15 +499,99 @@ def perf(
     return 0
 
 
-@app.command(hidden=True)
+@app.command(
+    epilog=_examples(
+        "suite regress ppo",
+        "suite regress ppo --base v1.0 --profile standard --jobs 4",
+        "suite regress dqn --env gymnasium/CartPole-v1 --json",
+    )
+)
 def regress(
-    algorithm: Annotated[str, typer.Argument(metavar="ALGO")] = "",
-    env: str = "",
-    base: str = "",
-    profile: str = "",
+    algorithm: Annotated[str, typer.Argument(metavar="ALGO", help="The algorithm to judge.")],
+    tasks: Annotated[
+        str, typer.Option("--env", metavar="ENV", help="Tasks of the bank, or all.")
+    ] = "all",
+    base: Annotated[str, typer.Option(help="Revision to compare with.")] = "main",
+    profile: Annotated[str, typer.Option(help="quick, standard or thorough.")] = "quick",
+    device: Device = "cpu",
+    jobs: Jobs = 1,
+    threads: Threads = 1,
+    results: Results = RESULTS,
+    live: Live = LIVE,
+    as_json: Json = False,
 ) -> int:
-    """Not available yet."""
-    raise Unavailable("regress is not available yet", 3)
+    """Tell whether the code here has made an algorithm worse than it is at another revision.
+
+    Exit codes: 0 no worse than the profile's margin, 1 regression, 2 inconclusive, 3 the check
+    could not be made.
+    """
+    from suite.pages.regression import render_check
+    from suite.protocols import find_protocol
+    from suite.provenance import ROOT
+    from suite.registry import MissingPackage, resolve_algorithms, resolve_tasks
+    from suite.regress import Settings, check
+    from suite.regression import find_profile
+    from suite.revisions import SetupError
+
+    def tell(line: str) -> None:
+        _stderr().print(line, markup=False, highlight=False, soft_wrap=True)
+
+    try:
+        (name,) = resolve_algorithms(algorithm)
+    except ValueError as error:
+        one = "one algorithm is judged at a time"
+        raise Mistake(one if "unpack" in str(error) else str(error)) from error
+    try:
+        ids = [task.id for task in resolve_tasks(tasks, find_protocol("bank"))]
+        settings = Settings(find_profile(profile), results, live, ROOT, base, device, jobs, threads)
+        found = check(name, ids, settings, tell)
+    except (ValueError, MissingPackage, SetupError) as error:
+        raise Mistake(str(error)) from error
+    page = live / "regress" / f"{name}.md"
+    page.write_text(render_check(found), encoding="utf-8")
+    if as_json:
+        _print_json(found.plain())
+    else:
+        if found.rows:
+            _print_table(
+                ["task", "bank", "candidate", "change", "95 % interval", "P(better)"],
+                [
+                    [
+                        row.task,
+                        row.bank.text,
+                        row.candidate.text,
+                        f"{row.change:+.1%}",
+                        "{:+.1%} to {:+.1%}".format(*row.interval),
+                        f"{row.better:.2f}",
+                    ]
+                    for row in found.rows
+                ],
+            )
+        _stdout().print(found.text, markup=False, highlight=False, soft_wrap=True)
+        tell(f"the whole check: {page}")
+    return {"no worse": 0, "regression": 1, "inconclusive": 2}[found.word]
+
+
+@app.command(hidden=True)
+def fingerprint(
+    algorithm: Annotated[str, typer.Argument(metavar="ALGO")],
+    tasks: Annotated[list[str], typer.Argument(metavar="TASK...")],
+) -> int:
+    """Take fingerprints for a regression check, as JSON."""
+    from suite.fingerprint import take_fingerprint
+    from suite.registry import MissingPackage
+
+    try:
+        found = {task: take_fingerprint(algorithm, task) for task in tasks}
+    except (ValueError, MissingPackage) as error:
+        raise Mistake(str(error)) from error
+    _print_json(
+        {
+            "streams": {task: each.streams for task, each in found.items()},
+            "lines": {task: each.lines for task, each in found.items()},
+        }
+    )
+    return 0
 
 
 @app.command(
@@ -601,6 +692,7 @@ def _cells(
     preset: str | None,
     overrides: list[str] | None,
     threads: int,
+    seed_range: str | None = None,
 ) -> tuple[list[Cell], list[Cell]]:
     """The cells that can run here, and those that lack packages; the first is never empty."""
     from suite.cells import Request, find_cells, parse_overrides
@@ -609,7 +701,17 @@ def _cells(
     try:
         settings = parse_overrides(overrides or [])
         request = Request(
-            algorithms, tasks, protocol, seeds, steps, device, engine, preset, settings, threads
+            algorithms,
+            tasks,
+            protocol,
+            seeds,
+            steps,
+            device,
+            engine,
+            preset,
+            settings,
+            threads,
+            seed_range,
         )
         cells = find_cells(request)
     except (ValueError, MissingPackage) as error:
@@ -718,7 +820,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     except typer.TyperException as error:
         line = " ".join(error.format_message().split())
         sys.stderr.write(f"suite: {line}\n")
-        code = error.exit_code
+        words = sys.argv[1:] if arguments is None else arguments
+        code = SETUP_ERROR if [*words[:1]] == ["regress"] else error.exit_code
     sys.exit(code)
 
 

@@ -326,6 +326,8 @@ _BANK = Protocol(
     budgets=(
         Budget("gymnasium/CartPole-v1", 50_000),
         Budget("gymnasium/Pendulum-v1", 20_000),
+        Budget("mujoco/InvertedPendulum-v5", 10_000),
+        Budget("minigrid/MiniGrid-Empty-Random-5x5-v0", 20_000),
     ),
     seeds=_first_seeds("bank", 30),
     segments=10,
@@ -377,13 +379,23 @@ def rules_for(protocol: Protocol, algorithm: str, task: str) -> Protocol:
     )
 
 
-def run_seeds(protocol: Protocol, number: int | None = None) -> tuple[int, ...]:
+def run_seeds(
+    protocol: Protocol, number: int | None = None, purpose: str | None = None
+) -> tuple[int, ...]:
     """The first seeds of a protocol's range: its own, or fewer (partial) or more (extended).
 
+    Args:
+        protocol: gives the number and the range unless they are named.
+        number: how many.
+        purpose: one of the ``SEED_RANGES`` to take them from instead.
+
     Raises:
-        ValueError: ``number`` is below 1 or above the size of the range.
+        ValueError: ``number`` is below 1 or above the size of the range, or there is no such one.
     """
-    seeds = next(seeds for seeds in SEED_RANGES.values() if protocol.seeds[0] in seeds)
+    if purpose is not None and purpose not in SEED_RANGES:
+        raise UnknownName("range of seeds", purpose, SEED_RANGES)
+    own = next(seeds for seeds in SEED_RANGES.values() if protocol.seeds[0] in seeds)
+    seeds = own if purpose is None else SEED_RANGES[purpose]
     number = len(protocol.seeds) if number is None else number
     if not 1 <= number <= len(seeds):
         raise ValueError(f"number of seeds must be in 1..{len(seeds)}, not {number}")
