@@ -81,9 +81,9 @@ check: .venv/.ready ## validate every file of results/
 	@$(BIN)/suite check $(call option,RESULTS,results)
 
 .PHONY: regress
-regress: .venv/.ready ## has an algorithm become worse? ALGO= [ENV= BASE=main PROFILE=quick]
+regress: .venv/.ready ## has an algorithm become worse? ALGO= [ENV= BASE=main PROFILE=quick JOBS=]
 	@$(BIN)/suite regress $(call option,ENV,env) $(call option,BASE,base) \
-		$(call option,PROFILE,profile) -- "$$ALGO"
+		$(call option,PROFILE,profile) $(call option,JOBS,jobs) -- "$$ALGO"
 
 .PHONY: reproduce
 reproduce: .venv/.ready ## run one record again and compare: RECORD=results/.../ppo.json
