@@ -33,10 +33,19 @@ from baselines.agent import Algorithm, Metrics, Setting
 from baselines.parts.layers import MLP
 from baselines.parts.networks import Encoder, EncoderOptions, ImageNetwork
 from baselines.parts.optim import Adam, ParameterMatrix, linear_decay, per_seed_mean
-from baselines.parts.search import Candidates, Node, Rule, dirichlet, make_candidates, search
-from baselines.parts.unroll import SequenceReplay, bootstrap_steps, n_step_targets
+from baselines.parts.search import (
+    Candidates,
+    Choices,
+    Found,
+    Node,
+    Rule,
+    dirichlet,
+    make_candidates,
+    search,
+)
 from baselines.parts.state import Parts
 from baselines.parts.support import Support
+from baselines.parts.unroll import SequenceReplay, bootstrap_steps, n_step_targets
 from suite.steps import Carry, Observation, Transition
 
 
@@ -62,6 +71,8 @@ class Config:
     """K, steps that the dynamics network is unrolled; the paper's."""
     return_steps: int = 5
     """n, rewards before a value target bootstraps; 5 in EfficientZero (Ye et al. 2021)."""
+    reanalysed: int = 0
+    """Sequences of a batch at whose starts a new search replaces the stored one (appendix H)."""
     discount: float = 0.99
     """gamma."""
     learning_rate: float = 1e-3
@@ -191,40 +202,47 @@ class MuZero:
         self, carry: Carry, obs: Observation, first: Tensor, explore: bool
     ) -> tuple[Carry, Tensor, dict[str, Tensor]]:
         config, lanes, count = self.config, first.shape[1], self.candidates.count
-        role = "search" if explore else "evaluation"
-        noise = self.candidates.noise(self.streams, role, config.simulations + 1, lanes)
-        root = self._node(self.networks.represent(obs), noise, 0)
+        latent = self.networks.represent(obs)
         if explore and self.replay.added < config.learning_starts:
+            root = self._node(latent, self._noise("search", 1, lanes), 0)
             visits = torch.ones_like(root.prior)
         else:
-            if explore:
-                alpha = config.noise_concentration
-                spread = dirichlet(self.streams, "exploration", lanes, count, alpha)
-                root = root._replace(prior=root.prior.lerp(spread, config.noise_share))
-            found = search(root, self._step(noise), config.simulations, self.rule)
+            root, found = self._search(latent, "search" if explore else "evaluation", explore)
             visits, choice = found.visits, found.best
         if explore:
             gumbel = self.streams.gumbel("exploration", lanes, count)
             choice = (visits.log() / self.temperature() + gumbel).argmax(dim=-1)
         place = choice[..., None, None].expand(-1, -1, 1, self.candidates.dims)
         action = root.action.gather(2, place).squeeze(2)  # [S, E, D]
-        extras = {"action": action, "share": visits / visits.sum(dim=-1, keepdim=True)}
+        extras = {"action": action, "share": _shares(visits)}
         if not self.candidates.listed:
             extras["candidates"] = root.action
         return carry, self.candidates.to_environment(action), extras
 
-    def _node(self, latent: Tensor, noise: Tensor | None, number: int) -> Node:
-        """What the networks say of latent states ``[S, E, F]``."""
-        policy, value = self.networks.predict(latent)
-        own = None if noise is None else noise[:, number]
-        return Node(latent, self.support.decode(value), *self.candidates.propose(policy, own))
+    def _search(self, latent: Tensor, role: str, explore: bool) -> tuple[Node, Found]:
+        """Roots at latent states ``[S, E, F]``, and what the search says of them."""
+        config, lanes = self.config, latent.shape[1]
+        noise = self._noise(role, config.simulations + 1, lanes)
+        root = self._node(latent, noise, 0)
+        if explore:
+            alpha = config.noise_concentration
+            spread = dirichlet(self.streams, "exploration", lanes, self.candidates.count, alpha)
+            root = root._replace(prior=root.prior.lerp(spread, config.noise_share))
 
-    def _step(self, noise: Tensor | None) -> Any:
         def step(latent: Tensor, action: Tensor, number: int) -> tuple[Node, Tensor]:
             latent, reward = self.networks.imagine(latent, self.candidates.embed(action))
             return self._node(latent, noise, number), self.support.decode(reward)
 
-        return step
+        return root, search(root, step, config.simulations, self.rule)
+
+    def _noise(self, role: str, nodes: int, lanes: int) -> Tensor:
+        return self.candidates.noise(self.streams, role, nodes, lanes)
+
+    def _node(self, latent: Tensor, noise: Tensor, number: int) -> Node:
+        """What the networks say of latent states ``[S, E, F]``."""
+        policy, value = self.networks.predict(latent)
+        proposal = self.candidates.propose(policy, noise[:, number])
+        return Node(latent, self.support.decode(value), *proposal)
 
     def observe(self, transition: Transition) -> Metrics | None:
         self.replay.observe(transition, ended=transition.ended, **transition.extras)
@@ -244,6 +262,7 @@ class MuZero:
         value = self._value_target(slots, items, last)  # [S, B, K + 1]
 
         latent = self.networks.represent(obs)
+        self._reanalyse(latent.detach()[:, : config.reanalysed], items)
         action = self.candidates.embed(items["action"][:, :, :unroll])
         latents, rewards = [latent], []
         for step in range(unroll):
@@ -257,14 +276,12 @@ class MuZero:
         inside = position <= last.unsqueeze(-1)  # [S, B, K + 1], where the policy is known
         # past a terminal state come no rewards and no value; past a cut nothing is known
         known = inside | items["terminated"].gather(-1, last.unsqueeze(-1))
-        before = inside[..., :-1]
-        reward = items["reward"][..., :unroll].masked_fill(~before, 0.0)
+        reward = items["reward"][..., :unroll].masked_fill(~inside[..., :-1], 0.0)
         policy_loss = self._by_position(self._policy_loss(policy, items), inside)
         value_loss = self._by_position(self.support.cross_entropy(values, _flat(value.mT)), known)
-        # the step that ends the episode has a reward, whatever follows
         reward_loss = self._by_position(
             self.support.cross_entropy(torch.cat(rewards, dim=1), _flat(reward.mT)),
-            before | known[..., :-1],
+            known[..., :-1],
         )
         loss = policy_loss + config.value_coefficient * value_loss + reward_loss
         self.optimiser.step(loss)
@@ -274,6 +291,15 @@ class MuZero:
             "reward_loss": reward_loss.detach(),
             "value": per_seed_mean(value[..., 0]),
         }
+
+    @torch.no_grad()
+    def _reanalyse(self, latent: Tensor, items: dict[str, Tensor]) -> None:
+        """Let a search of today tell what to do at the first ``latent.shape[1]`` starts."""
+        if latent.shape[1]:
+            root, found = self._search(latent, "update", explore=False)
+            items["share"][:, : latent.shape[1], 0] = _shares(found.visits)
+            if not self.candidates.listed:
+                items["candidates"][:, : latent.shape[1], 0] = root.action
 
     @torch.no_grad()
     def _value_target(self, slots: Tensor, items: dict[str, Tensor], last: Tensor) -> Tensor:
@@ -290,7 +316,7 @@ class MuZero:
         """Cross entropy of visits, ``[S, (K + 1) * B]``, one position after the other."""
         positions = self.config.unroll_steps + 1
         share = _flat(items["share"][:, :, :positions].transpose(1, 2))
-        if self.candidates.listed:
+        if isinstance(self.candidates, Choices) and self.candidates.listed:
             action = self.candidates.all.expand(*policy.shape[:2], -1, -1)
             return -(share * self.candidates.log_prob(policy, action)).sum(dim=-1)
         action = _flat(items["candidates"][:, :, :positions].transpose(1, 2))
@@ -320,6 +346,10 @@ class MuZero:
 
     def parameters(self) -> dict[str, Tensor]:
         return {"networks": self.networks_parameters.rows()}
+
+
+def _shares(visits: Tensor) -> Tensor:
+    return visits / visits.sum(dim=-1, keepdim=True)
 
 
 def _flat(leaf: Tensor) -> Tensor:

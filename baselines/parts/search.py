@@ -38,8 +38,8 @@ class Node(NamedTuple):
 
 
 Step = Callable[[Tensor, Tensor, int], tuple[Node, Tensor]]
-"""A model's step: latents ``[S, E, F]``, actions ``[S, E, D]`` and the number of the simulation, from
-1 on, to the states that follow and the rewards ``[S, E]`` on the way."""
+"""A model's step: latents ``[S, E, F]``, actions ``[S, E, D]`` and the number of the simulation,
+from 1 on, to the states that follow and the rewards ``[S, E]`` on the way."""
 
 
 class Found(NamedTuple):
@@ -134,7 +134,10 @@ class Tree:
         return (returns - low[..., None, None]) / span[..., None, None]
 
     def scores(self) -> Tensor:
-        """pUCB of every candidate, ``[S, E, size, A]``; a node's making counts as a visit of it."""
+        """The pUCB rule's score of every candidate, ``[S, E, size, A]``.
+
+        A node's making counts as a visit of it, so that the prior alone decides at first.
+        """
         visits = self.visits[:, :, : self.size]
         number = 1 + visits.sum(dim=-1, keepdim=True)
         weight = self.rule.constant + ((number + self.rule.base + 1) / self.rule.base).log()
@@ -232,8 +235,8 @@ def dirichlet(streams: Streams, role: str, lanes: int, size: int, alpha: float) 
 class Choices:
     """Candidates of numbered actions: all of a Discrete space, samples of a MultiDiscrete one.
 
-    An action is D choices ``[..., D]`` int64. Samples may repeat: what is likely is more often among
-    them, which is why every sample has the same prior.
+    An action is D choices ``[..., D]`` int64. Samples may repeat: what is likely is more often
+    among them, which is why every sample has the same prior.
 
     Attributes:
         count: A, candidates of a node.
@@ -249,17 +252,17 @@ class Choices:
         self.outputs = self.inputs = self.dims * self.actions.bins
         self.all = torch.arange(self.actions.bins, device=device).view(1, 1, -1, 1)
 
-    def noise(self, streams: Streams, role: str, nodes: int, lanes: int) -> Tensor | None:
-        """What the candidates of so many nodes need, dimension 1 the node."""
+    def noise(self, streams: Streams, role: str, nodes: int, lanes: int) -> Tensor:
+        """What the candidates of so many nodes need ``[S, nodes, ...]``; a list needs nothing."""
         if self.listed:
-            return None
+            return self.all.new_empty(1, nodes, 0)
         shape = (nodes, lanes, self.count, self.dims, self.actions.bins)
         return streams.gumbel(role, *shape)
 
-    def propose(self, outputs: Tensor, noise: Tensor | None) -> tuple[Tensor, Tensor]:
+    def propose(self, outputs: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
         """Priors ``[S, N, A]`` and candidates ``[S, N, A, D]`` from outputs ``[S, N, outputs]``."""
         policy = self.policy(outputs)
-        if noise is None:
+        if self.listed:
             return policy.log_probs.exp().squeeze(2), self.all.expand(*outputs.shape[:2], -1, -1)
         action = (policy.logits.unsqueeze(2) + noise).argmax(dim=-1)
         return _equal(outputs, self.count), action
@@ -283,7 +286,7 @@ class Choices:
         return self.actions.to_environment(action)
 
 
-LOG_STD_RANGE = (-2.5, 0.5)
+LOG_STD_RANGE = (-3.0, 1.0)
 """A normal policy's log standard deviation is kept here by a tanh."""
 
 
