@@ -204,7 +204,7 @@ class Dreamer:
         if self.replay.can_sample(config.length):
             due = self.replay.updates_due(config.learning_starts, config.update_period)
             for _ in range(due):
-                sequences = self.replay.sample_sequences(config.batch_size, config.length)
+                sequences = self.replay.sample_across(config.batch_size, config.length)
                 metrics, state = self._learn_model(*sequences)
                 metrics |= self._learn_behaviour(state)
         return metrics

@@ -31,6 +31,7 @@ from torch import Tensor, nn
 
 from baselines.agent import Algorithm, Metrics, Setting
 from baselines.parts.layers import MLP
+from baselines.parts.n_step import bootstrap_steps, n_step_targets
 from baselines.parts.networks import Encoder, EncoderOptions, ImageNetwork
 from baselines.parts.optim import Adam, ParameterMatrix, linear_decay, per_seed_mean
 from baselines.parts.search import (
@@ -43,9 +44,9 @@ from baselines.parts.search import (
     make_candidates,
     search,
 )
+from baselines.parts.sequences import SequenceReplay
 from baselines.parts.state import Parts
 from baselines.parts.support import Support
-from baselines.parts.unroll import SequenceReplay, bootstrap_steps, n_step_targets
 from suite.steps import Carry, Observation, Transition
 
 
@@ -255,7 +256,7 @@ class MuZero:
 
     def _update(self) -> Metrics:
         config, unroll = self.config, self.config.unroll_steps
-        slots, items, last = self.replay.sample_sequences(
+        slots, items, last = self.replay.sample_within(
             config.batch_size, unroll + config.return_steps
         )
         obs, _ = self.replay.observations(slots[:, :, 0])

@@ -145,7 +145,7 @@ def test_only_a_termination_is_learned_as_an_end(terminates: bool):
         following = {"obs": torch.full((2, 1, 2), float(number % 2 + 1))}
         reward = torch.ones(2, 1)
         agent.observe(Transition({"obs": obs}, action, reward, following, *ends, extras))
-    items, obs, next_obs = agent.replay.sample_sequences(BATCH, LENGTH)
+    items, obs, next_obs = agent.replay.sample_across(BATCH, LENGTH)
     agent.streams.load_state_dict({"cursors": {}, "starts": {}})
     features = [agent.model.encoder({"obs": each["obs"].flatten(1, 2)}) for each in (obs, next_obs)]
     _, after, _, _ = agent._unroll(items, *features)

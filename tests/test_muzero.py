@@ -11,8 +11,9 @@ from agents_support import Training, make_agent
 from torch import Tensor
 
 from baselines.parts import replay as replay_module
+from baselines.parts.n_step import bootstrap_steps, n_step_targets
+from baselines.parts.sequences import SequenceReplay
 from baselines.parts.support import Support, squash, unsquash
-from baselines.parts.unroll import SequenceReplay, bootstrap_steps, n_step_targets
 from suite.registry import engine_for, find_task
 from suite.spaces import Discrete, MultiDiscrete, Spaces, box
 from suite.steps import Transition
@@ -164,7 +165,7 @@ def test_sequences_follow_one_lane_and_stop_at_ends_and_at_the_newest(
 ) -> None:
     length = 4
     replay = counting_memory(steps, capacity=24, ends=5)
-    slots, items, last = replay.sample_sequences(600, length)
+    slots, items, last = replay.sample_within(600, length)
     number = items["number"]
     start = number[..., 0] // 10 % 100
     assert set(start.flatten().tolist()) == set(range(steps - held, steps))
@@ -216,7 +217,7 @@ def test_values_bootstrap_from_true_observations_at_a_cut_and_from_nothing_at_an
         agent.observe(Transition(obs, action, torch.ones(2, 2), following, *cut, extras))
     monkeypatch.setattr(agent, "target", NamedValue())
     monkeypatch.setattr(agent.support, "decode", lambda logits: logits)
-    slots, items, last = agent.replay.sample_sequences(100, 4)
+    slots, items, last = agent.replay.sample_within(100, 4)
     target = agent._value_target(slots, items, last)
     start = agent.replay.observations(slots[..., 0])[0]["obs"].squeeze(-1)
     from_0, from_1, from_2 = (target[start == 8 * number] for number in range(3))

@@ -35,7 +35,7 @@ def fill(space: Space, capacity: int, steps: int) -> SequenceReplay:
 @pytest.mark.parametrize("steps", [8, 20, 47])
 def test_a_sequence_is_what_one_lane_saw(space: Space, steps: int):
     replay = fill(space, 20 * LANES, steps)
-    items, obs, next_obs = replay.sample_sequences(400, 4)
+    items, obs, next_obs = replay.sample_across(400, 4)
     assert items["t"].shape == (2, 400, 4)
     start = items["t"][..., :1]
     assert torch.equal(items["t"], start + torch.arange(4))
@@ -56,5 +56,5 @@ def test_there_must_be_as_many_steps_as_a_sequence_has():
     replay = fill(SMALL, 60, 3)
     assert replay.can_sample(3)
     assert not replay.can_sample(4)
-    items, *_ = replay.sample_sequences(10, 3)
+    items, *_ = replay.sample_across(10, 3)
     assert (items["t"] == torch.arange(3)).all()
