@@ -72,8 +72,6 @@ class Config:
     """K, steps that the dynamics network is unrolled; the paper's."""
     return_steps: int = 5
     """n, rewards before a value target bootstraps; 5 in EfficientZero (Ye et al. 2021)."""
-    reanalysed: int = 0
-    """Sequences of a batch at whose starts a new search replaces the stored one (appendix H)."""
     discount: float = 0.99
     """gamma."""
     learning_rate: float = 1e-3
@@ -205,7 +203,7 @@ class MuZero:
         config, lanes, count = self.config, first.shape[1], self.candidates.count
         latent = self.networks.represent(obs)
         if explore and self.replay.added < config.learning_starts:
-            root = self._node(latent, self._noise("search", 1, lanes), 0)
+            root = self._root(latent, self._noise("search", 1, lanes))
             visits = torch.ones_like(root.prior)
         else:
             root, found = self._search(latent, "search" if explore else "evaluation", explore)
@@ -224,7 +222,7 @@ class MuZero:
         """Roots at latent states ``[S, E, F]``, and what the search says of them."""
         config, lanes = self.config, latent.shape[1]
         noise = self._noise(role, config.simulations + 1, lanes)
-        root = self._node(latent, noise, 0)
+        root = self._root(latent, noise)
         if explore:
             alpha = config.noise_concentration
             spread = dirichlet(self.streams, "exploration", lanes, self.candidates.count, alpha)
@@ -232,17 +230,19 @@ class MuZero:
 
         def step(latent: Tensor, action: Tensor, number: int) -> tuple[Node, Tensor]:
             latent, reward = self.networks.imagine(latent, self.candidates.embed(action))
-            return self._node(latent, noise, number), self.support.decode(reward)
+            policy, value = self.networks.predict(latent)
+            reward, value = self.support.decode(torch.stack([reward, value])).unbind()
+            proposal = self.candidates.propose(policy, noise[:, number])
+            return Node(latent, value, *proposal), reward
 
         return root, search(root, step, config.simulations, self.rule)
 
     def _noise(self, role: str, nodes: int, lanes: int) -> Tensor:
         return self.candidates.noise(self.streams, role, nodes, lanes)
 
-    def _node(self, latent: Tensor, noise: Tensor, number: int) -> Node:
-        """What the networks say of latent states ``[S, E, F]``."""
+    def _root(self, latent: Tensor, noise: Tensor) -> Node:
         policy, value = self.networks.predict(latent)
-        proposal = self.candidates.propose(policy, noise[:, number])
+        proposal = self.candidates.propose(policy, noise[:, 0])
         return Node(latent, self.support.decode(value), *proposal)
 
     def observe(self, transition: Transition) -> Metrics | None:
@@ -263,7 +263,6 @@ class MuZero:
         value = self._value_target(slots, items, last)  # [S, B, K + 1]
 
         latent = self.networks.represent(obs)
-        self._reanalyse(latent.detach()[:, : config.reanalysed], items)
         action = self.candidates.embed(items["action"][:, :, :unroll])
         latents, rewards = [latent], []
         for step in range(unroll):
@@ -292,15 +291,6 @@ class MuZero:
             "reward_loss": reward_loss.detach(),
             "value": per_seed_mean(value[..., 0]),
         }
-
-    @torch.no_grad()
-    def _reanalyse(self, latent: Tensor, items: dict[str, Tensor]) -> None:
-        """Let a search of today tell what to do at the first ``latent.shape[1]`` starts."""
-        if latent.shape[1]:
-            root, found = self._search(latent, "update", explore=False)
-            items["share"][:, : latent.shape[1], 0] = _shares(found.visits)
-            if not self.candidates.listed:
-                items["candidates"][:, : latent.shape[1], 0] = root.action
 
     @torch.no_grad()
     def _value_target(self, slots: Tensor, items: dict[str, Tensor], last: Tensor) -> Tensor:
@@ -388,11 +378,11 @@ ALGORITHM = Algorithm(
         "smoke": {
             "lanes": 2,
             "learning_starts": 32,
-            "batch_size": 16,
+            "batch_size": 8,
             "update_period": 8,
-            "simulations": 4,
-            "samples": 4,
-            "unroll_steps": 3,
+            "simulations": 2,
+            "samples": 3,
+            "unroll_steps": 2,
             "return_steps": 3,
             "latent": 8,
             "hidden": (16,),

@@ -333,7 +333,7 @@ def test_candidates_are_taken_at_random_until_learning_starts() -> None:
     play(agent, 4)
     _, _, extras = agent.act(None, obs, first, True)
     torch.testing.assert_close(extras["share"].sum(dim=-1), torch.ones(2, 3_000))
-    assert (extras["share"] * 4 == (extras["share"] * 4).round()).all()
+    assert (extras["share"] * 2 == (extras["share"] * 2).round()).all()
     assert (extras["share"] != 1 / 3).all()
 
 

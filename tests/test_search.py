@@ -192,7 +192,7 @@ def plain_search(world: Table, lane: int, simulations: int, rule: Rule) -> tuple
         return [total / visits if visits else mean(tree) for total, visits in pairs]
 
     def choose(tree: dict[str, Any]) -> int:
-        everything = [each for one in nodes for each in (*returns(one), mean(one))]
+        everything = [each for one in nodes for each in returns(one)]
         low, high = min(everything), max(everything)
         number = 1 + sum(tree["visits"])
         weight = rule.constant + math.log((number + rule.base + 1) / rule.base)

@@ -126,12 +126,11 @@ class Tree:
         return torch.where(visits > 0, total / visits.clamp(min=1), self.values().unsqueeze(-1))
 
     def scaled_returns(self) -> Tensor:
-        """The same, where 0 and 1 are the least and the largest return of the tree."""
+        """The same, where 0 and 1 are the least and the largest of the tree."""
         returns = self.returns()
-        everything = torch.cat([returns.flatten(2), self.values()], dim=-1)
-        low, high = everything.aminmax(dim=-1)
+        low, high = returns.flatten(2).aminmax(dim=-1, keepdim=True)
         span = (high - low).clamp(min=self.rule.least_range)
-        return (returns - low[..., None, None]) / span[..., None, None]
+        return (returns - low.unsqueeze(-1)) / span.unsqueeze(-1)
 
     def scores(self) -> Tensor:
         """The pUCB rule's score of every candidate, ``[S, E, size, A]``.
