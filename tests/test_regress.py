@@ -215,12 +215,10 @@ def test_what_keeps_a_check_from_a_verdict_is_exit_code_3(
     assert message in capsys.readouterr().err
 
 
-def test_a_change_that_does_nothing_is_identical_from_end_to_end(
-    repository: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_a_line_that_does_not_run_is_not_taken_for_harmless_from_end_to_end(
+    repository: Path, tmp_path: Path
 ):
     arguments = ("regress", "q_learning", "--env", CARTPOLE, "--runs", tmp_path / "runs")
-    assert suite(*arguments) == 0
-    assert "every changed line was run" in capsys.readouterr().out
     module = repository / "baselines" / "q_learning.py"
     module.write_text(module.read_text().replace("UNUSED = 1", "def unused():\n    return 1"))
     command = [sys.executable, "-m", "suite", *map(str, arguments), "--results", "none"]
