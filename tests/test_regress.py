@@ -229,8 +229,8 @@ def test_a_line_that_does_not_run_is_not_taken_for_harmless_from_end_to_end(
         lines.append(line)
         if line.startswith("bank: "):
             break
-    process.send_signal(signal.SIGINT)
-    process.communicate()
+    process.terminate()
+    process.communicate(timeout=60)
     assert (
         "identical where it ran, but 1 changed lines did not run: baselines/q_learning.py (1)\n"
         in lines
