@@ -1,8 +1,9 @@
 """MBPO: SAC that learns from short rollouts of a learned model.
 
 Janner, Fu, Zhang, Levine 2019, "When to Trust Your Model: Model-Based Policy Optimization",
-https://arxiv.org/abs/1906.08253. An ensemble learns what follows a state and an action; at once and
-then every ``model_period`` steps, rollouts of a few steps branch off from states of the replay; SAC
+https://arxiv.org/abs/1906.08253. An ensemble learns what follows a state and an
+action; every ``model_period`` steps it is trained, and rollouts of a few steps branch off from
+states of the replay; SAC
 (``sac.py``, which this file reads as a diff of) makes several updates per environment step, on
 batches of mostly imagined transitions.
 
@@ -15,8 +16,8 @@ Differences from the paper: episodes end where a learned head says so, not where
 the task does; the model takes a fixed number of steps each time instead of training until a held
 out set stops improving, and its elites are those members to whom the newest transitions, which none
 has trained on, are the least surprising; an imagined episode that ends begins anew at another state
-of the replay; log deviations are bounded by a tanh. Cost: ``updates_per_step`` times SAC's, and the
-model's.
+of the replay; log deviations are bounded by a tanh; next states are encoded by the critic's encoder,
+not by its target. Cost: ``updates_per_step`` times SAC's, and the model's.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ LATENT = "features, not an observation"
 
 @dataclass(frozen=True)
 class Config(sac.Config):
-    """Defaults are the paper's, with fewer updates and a smaller model."""
+    """Defaults are SAC's and the paper's, but with fewer updates, rollouts and model steps."""
 
     updates_per_step: int = 10
     """SAC's updates each time one is due (``update_period``)."""

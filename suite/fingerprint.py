@@ -3,6 +3,7 @@
 Two revisions whose fingerprints are equal behave alike wherever the run came by, which takes
 seconds to find out and no statistics. The run lives a whole life in :data:`STEPS` steps: schedules
 reach their end, a small replay memory wraps, it is evaluated, and taken up again from a checkpoint.
+The config of a full run, which that life has to shorten, is hashed beside it.
 Which lines of code it passes is noted too, so that a changed line that never ran is not taken for a
 harmless one.
 """
@@ -22,7 +23,7 @@ import torch
 from torch import Tensor
 
 from suite.cells import Cell, Request, find_cells
-from suite.protocols import SEED_RANGES
+from suite.protocols import SEED_RANGES, canonical_json
 from suite.provenance import ROOT
 from suite.revisions import PACKAGES
 from suite.runner import Outcome, Runner, Work
@@ -33,6 +34,9 @@ STEPS = 2048
 
 SMALL: Mapping[str, int] = MappingProxyType({"learning_starts": 512, "replay_capacity": 1024})
 """Config fields that are too large for so short a life."""
+
+CONFIG = "config"
+"""Stream of a full run's config."""
 
 Streams = dict[str, list[str]]
 
@@ -64,7 +68,8 @@ def take_fingerprint(algorithm: str, task: str) -> Fingerprint:
         recorder = _Recorder(runner.agent)
         runner.agent = recorder
         runner.train()
-        streams = recorder.end() | _final_streams(runner.outcome(), recorder)
+        streams = {CONFIG: [_hash(iter([canonical_json(cell.config)]))]}
+        streams |= recorder.end() | _final_streams(runner.outcome(), recorder)
         again = Runner(work, lambda progress: None)
         again.resume()
         streams["resumed state"] = [_hash(_leaves(again.agent.state_dict()))]

@@ -10,7 +10,7 @@ verdicts. Beside them a guard looks for a task that has broken down while others
 An alarm is only a regression if fresh runs of both revisions repeat it: one bank serves many
 checks, and a bank that happened to be lucky would make every harmless change look bad.
 
-:mod:`suite.comparison` gets the scores; nothing here runs anything.
+:mod:`suite.regress` gets the scores; nothing here runs anything.
 """
 
 from __future__ import annotations

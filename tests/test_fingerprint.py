@@ -46,16 +46,28 @@ def test_a_fingerprint_comes_out_again_and_a_checkpoint_holds_the_whole_state(al
 def test_where_fingerprints_part(monkeypatch: pytest.MonkeyPatch):
     before = take_fingerprint("dqn", CARTPOLE)
     other = changed(monkeypatch, "dqn", learning_rate=2e-4)
+    assert first_difference(before.streams, other.streams) == "another config"
+    del before.streams["config"]
     text = first_difference(before.streams, other.streams)
     assert text.startswith("losses at update 0; equal: observations until ")
     later = changed(monkeypatch, "dqn", epsilon_initial=0.5)
     assert first_difference(before.streams, later.streams).startswith("observations at update 0")
 
 
+def test_a_setting_that_the_short_run_replaces_is_not_overlooked(monkeypatch: pytest.MonkeyPatch):
+    before = take_fingerprint("dqn", CARTPOLE)
+    for name, value in (("replay_capacity", 10), ("learning_starts", 5_000)):
+        other = changed(monkeypatch, "dqn", **{name: value})
+        assert first_difference(before.streams, other.streams) == "another config"
+        assert other.streams["actions"] == before.streams["actions"]
+
+
 def test_parts_in_words():
     base = {"actions": ["a", "b", "c"], "losses": ["a", "b", "c"], "state": ["x"]}
     assert first_difference(base, base) == ""
     assert first_difference(base, base | {"state": ["y"]}) == "state at the end"
+    settings = base | {"config": ["1"]}
+    assert first_difference(settings, settings | {"config": ["2"]}) == "another config"
     late = base | {"losses": ["a", "z", "c"], "actions": ["a", "b", "z"], "state": ["y"]}
     assert first_difference(base, late) == "losses at update 1; equal: actions until 2"
     assert first_difference(base, base | {"losses": ["a"]}) == "losses at update 1"

@@ -10,13 +10,8 @@ import torch
 from torch import Tensor
 
 
-def symlog(x: Tensor) -> Tensor:
-    """``sign(x) log(1 + |x|)``: nearly x for small numbers, a logarithm for large ones."""
-    return x.sign() * x.abs().log1p()
-
-
 def symexp(x: Tensor) -> Tensor:
-    """The inverse of :func:`symlog`."""
+    """``sign(x) (exp(|x|) - 1)``, the inverse of symlog: near x at 0, exponential far from it."""
     return x.sign() * x.abs().expm1()
 
 
