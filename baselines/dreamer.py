@@ -9,11 +9,12 @@ Actions: native on all spaces (categorical, or a normal with bounded mean and sp
 
 Differences from the paper: networks are small and plain (ReLU, no normalisation but in the
 recurrent cell), trained by Adam; every sequence begins with an empty memory, as every episode does;
-lambda-returns and the baseline are the slow critic's values; the policy is
-not mixed with a uniform one, and evaluation takes the most probable state and action. Vectors are predicted as they are, symlog'd and
-standardised; in place of images, grids and texts the model predicts what a fixed random copy of the
-encoder makes of them (Burda et al. 2018, https://arxiv.org/abs/1810.12894, learn from such
-targets), so that one decoder suits all observations. Cost: per update, ``batch_size * length``
+lambda-returns and the baseline are the slow critic's values; the policy is not mixed with a uniform
+one, and evaluation takes the most probable state and action. Vectors are predicted as they are,
+symlog'd and standardised; in place of images, grids and texts the model predicts what a fixed
+random copy of the encoder makes of them (Burda et al. 2018, https://arxiv.org/abs/1810.12894, learn
+from such targets), so that one decoder suits all observations.
+Cost: per update, ``batch_size * length``
 steps of the model, and as many rollouts of ``horizon`` steps.
 """
 

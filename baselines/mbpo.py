@@ -16,8 +16,8 @@ Differences from the paper: episodes end where a learned head says so, not where
 the task does; the model takes a fixed number of steps each time instead of training until a held
 out set stops improving, and its elites are those members to whom the newest transitions, which none
 has trained on, are the least surprising; an imagined episode that ends begins anew at another state
-of the replay; log deviations are bounded by a tanh; next states are encoded by the critic's encoder,
-not by its target. Cost: ``updates_per_step`` times SAC's, and the model's.
+of the replay; log deviations are bounded by a tanh; next states are encoded by the critic's own
+encoder, not by its target. Cost: ``updates_per_step`` times SAC's, and the model's.
 """
 
 from __future__ import annotations
