@@ -529,7 +529,7 @@ def regress(
     from suite.protocols import find_protocol
     from suite.provenance import ROOT
     from suite.registry import MissingPackage, resolve_algorithms, resolve_tasks
-    from suite.regress import Settings, check
+    from suite.regress import Settings, TaskRow, check
     from suite.regression import find_profile
     from suite.revisions import SetupError
 
@@ -553,20 +553,7 @@ def regress(
         _print_json(found.plain())
     else:
         if found.rows:
-            _print_table(
-                ["task", "bank", "candidate", "change", "95 % interval", "P(better)"],
-                [
-                    [
-                        row.task,
-                        row.bank.text,
-                        row.candidate.text,
-                        f"{row.change:+.1%}",
-                        "{:+.1%} to {:+.1%}".format(*row.interval),
-                        f"{row.better:.2f}",
-                    ]
-                    for row in found.rows
-                ],
-            )
+            _print_table(list(TaskRow.HEADER), [row.cells for row in found.rows])
         _stdout().print(found.text, markup=False, highlight=False, soft_wrap=True)
         tell(f"the whole check: {page}")
     return {"no worse": 0, "regression": 1, "inconclusive": 2}[found.word]

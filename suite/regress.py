@@ -18,6 +18,7 @@ import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 from filelock import FileLock, Timeout
@@ -92,6 +93,23 @@ class TaskRow:
     """95 % confidence of the change."""
     better: float
     """Probability that a run of the candidate beats one of the bank."""
+
+    HEADER: ClassVar[tuple[str, ...]] = (
+        "task",
+        "bank",
+        "candidate",
+        "change",
+        "95 % interval",
+        "P(better)",
+    )
+
+    @property
+    def cells(self) -> list[str]:
+        """For tables, under :data:`HEADER`."""
+        low, high = self.interval
+        sides = (self.bank.text, self.candidate.text)
+        change, interval = f"{self.change:+.1%}", f"{low:+.1%} to {high:+.1%}"
+        return [self.task, *sides, change, interval, f"{self.better:.2f}"]
 
 
 @dataclass
@@ -275,20 +293,20 @@ class _Checker:
                 for source, target in zip(found, own, strict=True):
                     shutil.copyfile(source, target)
         self.tell(f"bank: at least {seeds} seeds of {self.base.label} per task")
-        rows = self._bench(self.base, BANK, self.tasks, seeds)
-        wrong = [row for row in rows if str(row["state"]).startswith(("stale", "damaged"))]
-        for row in wrong:  # made by other code, or by nobody
-            for path in record_paths(results, BANK, str(row["task"]), self.algorithm):
-                path.unlink(missing_ok=True)
-        if wrong:
-            self._bench(self.base, BANK, self.tasks, seeds)
-        return self._records(self.base, BANK, self.tasks, seeds)
+        return self._run(self.base, BANK, self.tasks, seeds)
 
     def _run(
         self, revision: Revision, purpose: str, tasks: Sequence[str], seeds: int
     ) -> dict[str, Record]:
-        """Run what is missing, and read it."""
-        self._bench(revision, purpose, tasks, seeds)
+        """Run what is missing, and again what other code or other packages have made; read it."""
+        rows = self._bench(revision, purpose, tasks, seeds)
+        wrong = [row for row in rows if str(row["state"]).startswith(("stale", "damaged"))]
+        for row in wrong:
+            path = Path(str(row["record"]))
+            for each in (path, path.with_suffix(".csv")):
+                each.unlink(missing_ok=True)
+        if wrong:
+            self._bench(revision, purpose, tasks, seeds)
         return self._records(revision, purpose, tasks, seeds)
 
     def _records(

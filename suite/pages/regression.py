@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from suite.markdown import escape, table
 from suite.protocols import PROTOCOLS, protocol_hash
-from suite.regress import BANK, Check
+from suite.regress import BANK, Check, TaskRow
 from suite.regression import ALPHA, Look
 
 
@@ -19,7 +19,8 @@ def render_check(check: Check) -> str:
         f"Fingerprints: {'; '.join(map(escape, check.fingerprint.split('; ')))}.",
     ]
     if check.rows:
-        blocks += ["## Tasks", _tasks(check)]
+        rows = [list(map(escape, row.cells)) for row in check.rows]
+        blocks += ["## Tasks", table(TaskRow.HEADER, rows)]
     blocks += [
         f"{escape(task)} took no part: {escape(why)}." for task, why in check.left_out.items()
     ]
@@ -48,24 +49,6 @@ def render_check(check: Check) -> str:
             f" `suite regress {check.algorithm} --profile {profile.name}`."
         )
     return "\n\n".join(blocks) + "\n"
-
-
-def _tasks(check: Check) -> str:
-    header = ["task", "bank", "candidate", "change", "95 % interval", "P(better)"]
-    return table(
-        header,
-        [
-            [
-                escape(row.task),
-                row.bank.text,
-                row.candidate.text,
-                f"{row.change:+.1%}",
-                "{:+.1%} to {:+.1%}".format(*row.interval),
-                f"{row.better:.2f}",
-            ]
-            for row in check.rows
-        ],
-    )
 
 
 def _looks(check: Check) -> str:
