@@ -15,7 +15,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
@@ -141,17 +141,17 @@ def bench(
     except ValueError as error:
         raise Mistake(str(error)) from error
     cells, lacking = _cells(
-        algorithms,
-        tasks,
-        protocol,
-        seeds,
-        steps,
-        device,
-        engine,
-        preset,
         overrides,
-        threads,
-        seed_range,
+        algorithms=algorithms,
+        tasks=tasks,
+        protocol=protocol,
+        seeds=seeds,
+        steps=steps,
+        device=device,
+        engine=engine,
+        preset=preset,
+        threads=threads,
+        seed_range=seed_range,
     )
     for cell in cells:
         start = cell.config.get("learning_starts")
@@ -216,7 +216,16 @@ def plan(
     except ValueError as error:
         raise Mistake(str(error)) from error
     cells, lacking = _cells(
-        algorithms, tasks, protocol, seeds, steps, device, engine, preset, overrides, threads
+        overrides,
+        algorithms=algorithms,
+        tasks=tasks,
+        protocol=protocol,
+        seeds=seeds,
+        steps=steps,
+        device=device,
+        engine=engine,
+        preset=preset,
+        threads=threads,
     )
     records, _ = load_all(results)
     rows = []
@@ -668,39 +677,18 @@ def _verdict(found: Comparison) -> str:
     return f"{text}; not as recorded: {changed}" if changed else text
 
 
-def _cells(
-    algorithms: str,
-    tasks: str,
-    protocol: str,
-    seeds: int | None,
-    steps: int | None,
-    device: str,
-    engine: str | None,
-    preset: str | None,
-    overrides: list[str] | None,
-    threads: int,
-    seed_range: str | None = None,
-) -> tuple[list[Cell], list[Cell]]:
-    """The cells that can run here, and those that lack packages; the first is never empty."""
+def _cells(overrides: list[str] | None, **request: Any) -> tuple[list[Cell], list[Cell]]:
+    """The cells that can run here, and those that lack packages; the first is never empty.
+
+    Args:
+        overrides: ``name=value`` texts.
+        request: the other fields of a :class:`suite.cells.Request`.
+    """
     from suite.cells import Request, find_cells, parse_overrides
     from suite.registry import MissingPackage
 
     try:
-        settings = parse_overrides(overrides or [])
-        request = Request(
-            algorithms,
-            tasks,
-            protocol,
-            seeds,
-            steps,
-            device,
-            engine,
-            preset,
-            settings,
-            threads,
-            seed_range,
-        )
-        cells = find_cells(request)
+        cells = find_cells(Request(overrides=parse_overrides(overrides or []), **request))
     except (ValueError, MissingPackage) as error:
         raise Mistake(str(error)) from error
     lacking = [cell for cell in cells if cell.missing_packages]

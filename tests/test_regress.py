@@ -48,6 +48,8 @@ class Fake:
     """Whether the fingerprints are equal."""
     benches: list[tuple[str, str, int]] = field(default_factory=list)
     """Revision, purpose and seeds of every bench so far."""
+    states: list[str] = field(default_factory=list)
+    """What the first benches say of their records."""
     after_bench: Callable[[], object] = lambda: None
 
     def run(self, revision: Revision, command: str, *arguments: str) -> str:
@@ -75,7 +77,9 @@ class Fake:
                 record = replace(record, protocol="trial")
             save(record, Path(options["results"]))
         self.after_bench()
-        return json.dumps([{"state": "complete", "task": task} for task in tasks])
+        state = self.states.pop(0) if self.states else "complete"
+        record = {"record": str(Path(options["results"]) / "old.json")}
+        return json.dumps([{"state": state, "task": task, **record} for task in tasks])
 
 
 @pytest.fixture
@@ -155,6 +159,14 @@ def test_a_drop_is_a_regression_once_it_is_confirmed(regress: Any, tmp_path: Pat
     assert found["confirmation"]["value"] == pytest.approx(-0.5, abs=0.1)
     assert "alarm; it must be confirmed by 10 fresh seeds of both revisions" in err
     assert "confirmed: -" in (tmp_path / "runs" / "regress" / "ppo.md").read_text()
+
+
+def test_runs_that_other_packages_made_are_made_again_on_either_side(regress: Any):
+    states = ["stale", "complete", "stale", "complete"]
+    fake = Fake({"base": LEARNED, "candidate": LEARNED}, states=states)
+    assert regress(fake)[0] == 0
+    assert fake.benches[:2] == [("base", "bank", 20)] * 2
+    assert fake.benches[2:4] == [("candidate", "candidate", 5)] * 2
 
 
 def test_an_alarm_that_fresh_runs_do_not_repeat_is_inconclusive(regress: Any):
