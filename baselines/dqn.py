@@ -6,8 +6,8 @@ https://doi.org/10.1038/nature14236.
 Differences from the paper: Adam instead of RMSprop; several lanes step together, and
 ``update_period`` counts steps of all of them; the target follows the online network a little at
 every update (Lillicrap et al. 2016) unless ``target_rate`` is 1, because on small networks whole
-copies made values overshoot and returns collapse; evaluation is greedy, without the paper's 5 % of
-random actions.
+copies made values overshoot and returns collapse; evaluation is greedy, except on Atari, where it
+takes the paper's 5 % of random actions (a greedy policy may stand still for half an hour of play).
 
 Actions: native on Discrete. On MultiDiscrete and Box (cut into bins) the value of a joint action is
 the mean over dimensions of one value per dimension and bin, so that the greedy action is found
@@ -67,6 +67,10 @@ class Config:
     """Share of the budget over which epsilon falls linearly."""
     epsilon_factor: float | None = None
     """If given, epsilon is multiplied by this per update instead of falling linearly."""
+    evaluation: Literal["greedy", "sampled"] = "greedy"
+    """What acts in evaluation; sampled means epsilon-greedy, as in the paper."""
+    evaluation_epsilon: float = 0.05
+    """Probability of a random choice there, if sampled."""
     loss: Literal["huber", "squared"] = "huber"
     """Huber's loss is the paper's clipped error."""
     double: bool = False
@@ -113,7 +117,6 @@ class DQN:
         self.config = config
         self.streams = setting.streams
         self.total_steps = setting.total_steps
-        self.lanes = setting.lanes
         self.actions = Factored(setting.spaces.action, config.bins, setting.device)
         self.online = self.network(setting, config, self.actions)
         self.target = copy.deepcopy(self.online)
@@ -151,6 +154,9 @@ class DQN:
         choice = self.actions.best(self.online(obs))  # [S, E, D]
         if explore:
             choice = epsilon_greedy(self.actions, choice, self.epsilon(), self.streams)
+        elif self.config.evaluation == "sampled":
+            epsilon = self.config.evaluation_epsilon
+            choice = epsilon_greedy(self.actions, choice, epsilon, self.streams, "evaluation")
         return carry, self.actions.to_environment(choice), {"choice": choice}
 
     def observe(self, transition: Transition) -> Metrics | None:
@@ -223,6 +229,7 @@ ALGORITHM = Algorithm(
             "batch_size": 32,
             "update_period": 4,
             "learning_rate": 1e-4,
+            "evaluation": "sampled",
             "hidden": (),
         },
         "procgen": {

@@ -20,6 +20,7 @@ BOUNDS: Mapping[str, tuple[float, float]] = MappingProxyType(
         "discount": SHARE,
         "trace": SHARE,
         "epsilon_*": SHARE,
+        "*_epsilon": SHARE,
         "target_rate": SHARE,
         "*_share": SHARE,
         "*_fraction": SHARE,

@@ -468,6 +468,18 @@ def test_actions_are_random_with_probability_epsilon_and_greedy_else(epsilon: fl
     assert (action == 1).all()
 
 
+def test_a_sampled_evaluation_takes_a_small_share_of_random_actions() -> None:
+    """And leaves the numbers of training alone."""
+    agent = table_agent(seeds=SEEDS, evaluation="sampled", evaluation_epsilon=0.3)
+    set_table(agent.online.mlp, [[0.0, 1.0, 0.0], [0.0, 0.0, 0.0]])
+    obs = {"observation": torch.zeros(2, 10_000, dtype=torch.int64)}
+    first = torch.zeros(2, 10_000, dtype=torch.bool)
+    before = agent.streams.state_dict()["cursors"].get("exploration/uniform")
+    _, action, _ = agent.act(None, obs, first, False)
+    assert (action != 1).double().mean(1).tolist() == pytest.approx([0.2] * 2, abs=0.02)
+    assert agent.streams.state_dict()["cursors"].get("exploration/uniform") == before
+
+
 def test_the_target_is_copied_after_every_target_period_updates() -> None:
     agent = table_agent(target_period=3, target_rate=1.0, learning_starts=3)
     copied = []
