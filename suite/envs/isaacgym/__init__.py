@@ -1,0 +1,74 @@
+"""Isaac Gym: IsaacGymEnvs' robot tasks, rebuilt on MuJoCo, thousands of worlds at once.
+
+Observation: a vector, float32. Action: in [-1, 1]. Reward and end: each task's own, see its module.
+All tasks truncate at their horizon. Source: the task definitions of IsaacGymEnvs 1.5.1 (Makoviychuk
+et al. 2021), written anew over MuJoCo 3.17 with models of our own.
+
+These are not Isaac Gym's results: contacts, motors and limits of speed are PhysX's there. The
+simulator itself runs through the engine ``isaacgym``, where it is installed.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from suite.envs.lanes import Lanes
+from suite.tasks import Bounds, Engine, Family, Task
+
+if TYPE_CHECKING:
+    from suite.envs.isaacgym.worlds import Worlds
+
+# Packages are imported where they are used: the tasks can be listed without them.
+
+_FLOOR = "0 is taken for the lowest score: no return of a random policy has been published"
+_RL_GAMES = (
+    "rl_games' PPO on Isaac Gym (PhysX), vwxyzjn/cleanrl docs/rl-algorithms/ppo-isaacgymenvs.md"
+)
+
+
+def _task(name: str, horizon: int, complexity: str, best: float | None = None) -> Task:
+    return Task(
+        id=f"isaacgym/{name}",
+        actions="continuous",
+        horizon=horizon,
+        domain="robot control",
+        complexity=complexity,
+        paper="Makoviychuk et al. 2021",
+        bounds=None if best is None else Bounds(0.0, _FLOOR, best, _RL_GAMES),
+        frames_per_step=2,
+    )
+
+
+_TASKS = (
+    _task("Cartpole", 500, "low", 417.49),
+    _task("Ant", 1000, "medium", 5873.05),
+)
+
+
+def _worlds(task: Task) -> type[Worlds]:
+    from suite.envs.isaacgym.cartpole import Cartpole
+    from suite.envs.isaacgym.locomotion import Ant
+
+    return {"Cartpole": Cartpole, "Ant": Ant}[task.name]
+
+
+def _make_mujoco(task: Task, seeds: np.ndarray, split: str, threads: int) -> Lanes:
+    from suite.envs.isaacgym.physics import Mujoco, load_model
+    from suite.envs.isaacgym.worlds import WorldLanes
+
+    worlds = _worlds(task)
+    physics = Mujoco(load_model(worlds.model), seeds.size, threads)
+    assert task.horizon is not None
+    shape = (seeds.shape[0], seeds.shape[1])
+    return WorldLanes(worlds(physics, seeds.ravel()), shape, task.horizon)
+
+
+FAMILY = Family(
+    name="isaacgym",
+    title="Isaac Gym",
+    tasks={task.name: task for task in _TASKS},
+    engines=(Engine("mujoco", ("mujoco",), _make_mujoco),),
+    install='pip install "mujoco<4"',
+)
