@@ -16,6 +16,8 @@ from suite.envs.isaacgym.worlds import Worlds
 
 
 class Cartpole(Worlds):
+    """Positions and velocities: of the cart, then of the pole."""
+
     model = "cartpole.xml"
     substeps = 2
     num_observations = 4

@@ -141,6 +141,8 @@ def _distance(qpos: Tensor) -> Tensor:
 
 
 class Ant(Runner):
+    """Four legs: a hip and an ankle each, and the floor felt with the feet."""
+
     model = "ant.xml"
     num_observations = 60
     num_actions = 8

@@ -9,8 +9,8 @@ from torch import Tensor
 def rotate(quaternion: Tensor, vector: Tensor) -> Tensor:
     """Turn a vector of the body's frame into the world's. ``[..., 4]``, ``[..., 3]``."""
     w, axis = quaternion[..., :1], quaternion[..., 1:]
-    twist = 2 * torch.linalg.cross(axis, vector)
-    return vector + w * twist + torch.linalg.cross(axis, twist)
+    twist = 2 * torch.cross(axis, vector, dim=-1)
+    return vector + w * twist + torch.cross(axis, twist, dim=-1)
 
 
 def rotate_back(quaternion: Tensor, vector: Tensor) -> Tensor:
