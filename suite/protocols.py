@@ -101,6 +101,7 @@ _SMOKE = Protocol(
         Budget("procgen/coinrun-easy", 128),
         Budget("minigrid/MiniGrid-Empty-Random-5x5-v0", 128),
         Budget("nethack/NetHackScore-v0", 128),
+        Budget("isaacgym/Cartpole", 128),
     ),
     seeds=_first_seeds("reporting", 2),
     segments=2,
@@ -127,6 +128,8 @@ _QUICK = Protocol(
         Budget("minigrid/MiniGrid-Empty-Random-5x5-v0", 20_000),
         # 21 evaluations would play up to 47 times as many steps as a run trains on
         Budget("nethack/NetHackScore-v0", 20_000, evaluations=5, version=2),
+        Budget("isaacgym/Cartpole", 50_000),
+        Budget("isaacgym/Ant", 200_000),
     ),
     seeds=_first_seeds("reporting", 5),
     segments=10,
@@ -219,6 +222,11 @@ _MINIGRID = {
     "ObstructedMaze-2Dlh": 10_000_000,
 }
 
+_ISAACGYM = {
+    "Cartpole": 819_200,
+    "Ant": 32_768_000,
+}
+
 _NETHACK = (
     "Score",
     "Staircase",
@@ -237,7 +245,8 @@ _NETHACK = (
 # 26 games of Kaiser et al. 2020; of Atari-5 (Aitchison et al. 2023) the games beyond those at 10M.
 # DMControl: 500k control steps from state, 1M (two per decision) from pixels (danijar/dreamerv3).
 # ProcGen: 25M easy, 200M hard (Cobbe et al. 2020). Minigrid: PPO's settings in the RL Zoo. NetHack:
-# a billion steps (Küttler et al. 2020).
+# a billion steps (Küttler et al. 2020). Isaac Gym: PPO's settings in IsaacGymEnvs, a multiple of
+# 65,536 steps except for Cartpole.
 _STANDARD = Protocol(
     name="standard",
     version=1,
@@ -272,6 +281,7 @@ _STANDARD = Protocol(
         *(Budget(f"procgen/{game}-hard", 200_000_000) for game in _PROCGEN),
         *(Budget(f"minigrid/MiniGrid-{task}-v0", steps) for task, steps in _MINIGRID.items()),
         *(Budget(f"nethack/NetHack{task}-v0", 1_000_000_000) for task in _NETHACK),
+        *(Budget(f"isaacgym/{task}", steps) for task, steps in _ISAACGYM.items()),
     ),
     seeds=_first_seeds("reporting", 10),
     segments=20,
@@ -310,6 +320,8 @@ _VALIDATION = Protocol(
         ),
         Budget("atari/RoadRunner-v5", 100_000, ("dqn", "ppo", "random")),
         Budget("procgen/coinrun-easy", 100_000, ("ppo", "random")),
+        Budget("isaacgym/Cartpole", 819_200, ("ppo", "random")),
+        Budget("isaacgym/Ant", 4_096_000, ("ppo", "random"), evaluations=10, version=2),
     ),
     seeds=_first_seeds("reporting", 5),
     segments=10,

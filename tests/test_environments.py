@@ -287,7 +287,8 @@ def test_without_a_horizon_of_ours_the_pool_keeps_its_own():
 
 @pytest.mark.parametrize(("engine", "task"), **cases(*FAMILIES))
 def test_spaces_do_not_depend_on_the_engine(engine: Engine, task: Task):
-    reference = next(f for f in FAMILIES if f.name == task.family).engines[-1]
+    family = next(f for f in FAMILIES if f.name == task.family)
+    reference = [each for each in family.engines if not each.lacks(task)][-1]
     expected = reference.make(task, np.array([[0]]), "train", 1).spaces
     spaces = engine.make(task, np.array([[0]]), "train", 1).spaces
     assert spaces.observation.keys() == expected.observation.keys()

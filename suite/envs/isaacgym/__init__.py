@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from suite.envs.lanes import Lanes
-from suite.tasks import Bounds, Engine, Family, Task
+from suite.tasks import Bounds, Engine, Family, Lack, Task
 
 if TYPE_CHECKING:
+    from suite.envs.isaacgym.physics import Physics
     from suite.envs.isaacgym.worlds import Worlds
 
 # Packages are imported where they are used: the tasks can be listed without them.
@@ -56,19 +57,42 @@ def _worlds(task: Task) -> type[Worlds]:
 
 def _make_mujoco(task: Task, seeds: np.ndarray, split: str, threads: int) -> Lanes:
     from suite.envs.isaacgym.physics import Mujoco, load_model
-    from suite.envs.isaacgym.worlds import WorldLanes
 
     worlds = _worlds(task)
-    physics = Mujoco(load_model(worlds.model), seeds.size, threads)
+    return _open(task, worlds, Mujoco(load_model(worlds.model), seeds.size, threads), seeds)
+
+
+def _make_warp(task: Task, seeds: np.ndarray, split: str, threads: int) -> Lanes:
+    from suite.envs.isaacgym.physics import load_model
+    from suite.envs.isaacgym.warp import Warp
+
+    worlds = _worlds(task)
+    return _open(task, worlds, Warp(load_model(worlds.model), seeds.size), seeds)
+
+
+def _open(task: Task, worlds: type[Worlds], physics: Physics, seeds: np.ndarray) -> Lanes:
+    from suite.envs.isaacgym.worlds import WorldLanes
+
     assert task.horizon is not None
     shape = (seeds.shape[0], seeds.shape[1])
     return WorldLanes(worlds(physics, seeds.ravel()), shape, task.horizon)
+
+
+def _lacks_gpu(task: Task) -> Lack | None:
+    import torch
+
+    if torch.cuda.is_available():
+        return None
+    return Lack("a GPU that PyTorch can use", "without one, take the default engine: ENGINE=mujoco")
 
 
 FAMILY = Family(
     name="isaacgym",
     title="Isaac Gym",
     tasks={task.name: task for task in _TASKS},
-    engines=(Engine("mujoco", ("mujoco",), _make_mujoco),),
+    engines=(
+        Engine("mujoco", ("mujoco",), _make_mujoco),
+        Engine("mujoco-warp", ("mujoco-warp", "warp-lang", "mujoco"), _make_warp, lacks=_lacks_gpu),
+    ),
     install='pip install "mujoco<4"',
 )

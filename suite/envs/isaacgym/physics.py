@@ -7,6 +7,7 @@ read the same model (MJCF, in ``models/``).
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from pathlib import Path
 
@@ -71,7 +72,9 @@ class Mujoco(Physics):
     """MuJoCo in C, in double precision on the CPU; bits do not depend on ``threads`` or N."""
 
     def __init__(self, model: mujoco.MjModel, worlds: int, threads: int = 1) -> None:
-        self.model = model
+        self.model = copy.copy(model)
+        # an exploded world is the task's to begin anew, with the task's own start
+        self.model.opt.disableflags |= mujoco.mjtDisableBit.mjDSBL_AUTORESET
         whole = mujoco.mj_stateSize(model, mujoco.mjtState.mjSTATE_FULLPHYSICS)
         assert whole == 1 + model.nq + model.nv, "state beside time, positions and velocities"
         self._state = np.zeros((worlds, whole))
