@@ -1,19 +1,22 @@
 """Ant and Humanoid: run along the x axis, as fast as possible and without falling.
 
-Observation: height, velocities in the torso's frame, the torso's attitude and heading, joint
-angles (their limits are -1 and 1) and velocities, forces, and the action before. Action: joint
-torques. Reward: forward speed, staying up and facing forward, minus costs of action, energy and
-joints at their limits. End: a torso too low. Source: IsaacGymEnvs 1.5.1, whose formulas are kept
-where they surprise: yaw and roll of Ant jump from 0 to 2 pi, and the angle to the target takes
-the height where it means the sideways distance, so that it is about minus the yaw.
+Observation (60, 108): height, velocities in the torso's frame, the torso's attitude and heading,
+joint angles (their limits are -1 and 1) and velocities, forces, and the action before. Action (8,
+21): joint torques. Reward: forward speed, staying up and facing forward, minus costs of action,
+energy and joints at their limits. End: a torso too low. Source: IsaacGymEnvs 1.5.1, whose formulas
+are kept where they surprise: yaw and roll of Ant jump from 0 to 2 pi, and the angle to the target
+takes the height where it means the sideways distance, so that it is about minus the yaw.
 
-Differences: forces are those of contacts alone, in the world's frame (PhysX's sensors add what
-joints and inertia do, in the foot's own).
+Differences: the forces at a foot are those of its contacts alone, in the world's frame and about
+the contacts' centre (PhysX sums all that acts on the foot, in the foot's own frame). The force in
+a joint of Humanoid is the torque of its motor, spring, damper and stop (PhysX measures it in the
+solver). No joint and no body has a limit of speed.
 """
 
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from typing import ClassVar
 
 import numpy as np
@@ -104,17 +107,17 @@ class Runner(Worlds):
         """Joint angles ``[N, J]``, -1 and 1 at their limits."""
         return (2 * self.physics.qpos[:, 7:] - self.low - self.high) / (self.high - self.low)
 
+    @abstractmethod
     def bearings(self, qpos: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Roll, yaw and the angle to the target, ``[N]`` each."""
-        raise NotImplementedError
 
+    @abstractmethod
     def forces(self) -> Tensor:
         """What is felt, scaled, ``[N, forces]``."""
-        raise NotImplementedError
 
+    @abstractmethod
     def costs(self, action: Tensor, speeds: Tensor) -> Tensor:
         """Of action, energy and joints at their limits, ``[N]``; ``speeds`` as observed."""
-        raise NotImplementedError
 
 
 def _angles(qpos: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -164,3 +167,44 @@ class Ant(Runner):
         energy = (action * speeds).abs().sum(1)
         at_limit = (self.scaled_joints() > 0.99).sum(1)  # the upper one alone, as upstream
         return 0.005 * action.square().sum(1) + 0.05 * energy + 0.1 * at_limit
+
+
+class Humanoid(Runner):
+    """A body with head and hands; forces are felt in every joint and with the feet."""
+
+    model = "humanoid.xml"
+    num_observations = 108
+    num_actions = 21
+    spin_scale = 0.25
+    speed_scale = 0.1
+    alive = 2.0
+    lowest = 0.8
+    fallen = -1.0
+
+    def __init__(self, physics: Physics, seeds: np.ndarray) -> None:
+        super().__init__(physics, seeds)
+        model = physics.model
+        self.strength = self.tensor(model.actuator_gear[:, 0])
+        self.stiffness = self.tensor(model.jnt_stiffness[1:])
+        self.damping = self.tensor(model.dof_damping[6:])
+
+    def bearings(self, qpos: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        roll, yaw, target = _angles(qpos)
+        angle = target - yaw
+        return roll, yaw, torch.atan2(angle.sin(), angle.cos())
+
+    def forces(self) -> Tensor:
+        stops, feet = self.physics.sensors.split([self.num_actions, 12], dim=1)
+        return 0.01 * torch.cat([self.torques(stops), -feet], dim=1)
+
+    def torques(self, stops: Tensor) -> Tensor:
+        """Between the two bodies of each joint, ``[N, J]``; ``stops``: sizes without direction."""
+        angles, speeds = self.physics.qpos[:, 7:], self.physics.qvel[:, 6:]
+        passive = self.stiffness * angles + self.damping * speeds + stops * self.scaled_joints().sign()
+        return self.strength * self.action - passive
+
+    def costs(self, action: Tensor, speeds: Tensor) -> Tensor:
+        share = self.strength / self.strength.max()
+        energy = ((action * speeds).abs() * share).sum(1)
+        beyond = ((self.scaled_joints().abs() - 0.98).clamp(min=0) / 0.02 * share).sum(1)
+        return 0.01 * action.square().sum(1) + 0.05 * energy + 0.25 * beyond
