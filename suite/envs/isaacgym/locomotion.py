@@ -7,10 +7,9 @@ energy and joints at their limits. End: a torso too low. Source: IsaacGymEnvs 1.
 are kept where they surprise: yaw and roll of Ant jump from 0 to 2 pi, and the angle to the target
 takes the height where it means the sideways distance, so that it is about minus the yaw.
 
-Differences: the forces at a foot are those of its contacts alone, in the world's frame and about
-the contacts' centre (PhysX sums all that acts on the foot, in the foot's own frame). The force in
-a joint of Humanoid is the torque of its motor, spring, damper and stop (PhysX measures it in the
-solver). No joint and no body has a limit of speed.
+Differences: a foot feels its contacts alone (PhysX's sensors sum all forces on it, so that a foot
+at rest feels none). The force in a joint of Humanoid is the torque of its motor, spring, damper and
+stop (PhysX measures it in the solver). Neither joints nor bodies have a limit of speed.
 """
 
 from __future__ import annotations
@@ -107,6 +106,20 @@ class Runner(Worlds):
         """Joint angles ``[N, J]``, -1 and 1 at their limits."""
         return (2 * self.physics.qpos[:, 7:] - self.low - self.high) / (self.high - self.low)
 
+    def feet(self, readings: Tensor) -> Tensor:
+        """Force and torque of its contacts on each foot, in its own frame, ``[N, feet * 6]``.
+
+        Args:
+            readings: ``[N, feet * 16]``, in the world's frame: force, torque and centre of the
+                contacts, then position and attitude of the foot.
+        """
+        force, torque, centre, origin, attitude = torch.split(
+            readings.reshape(len(readings), -1, 16), [3, 3, 3, 3, 4], dim=2
+        )
+        torque = torque + torch.cross(centre - origin, force, dim=2)
+        wrench = torch.cat([rotate_back(attitude, force), rotate_back(attitude, torque)], dim=2)
+        return -wrench.flatten(1)  # what the floor does to the foot, not the reverse
+
     @abstractmethod
     def bearings(self, qpos: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Roll, yaw and the angle to the target, ``[N]`` each."""
@@ -161,7 +174,7 @@ class Ant(Runner):
         return roll, yaw, target - yaw
 
     def forces(self) -> Tensor:
-        return -0.1 * self.physics.sensors  # what the floor does to the foot, not the reverse
+        return 0.1 * self.feet(self.physics.sensors)
 
     def costs(self, action: Tensor, speeds: Tensor) -> Tensor:
         energy = (action * speeds).abs().sum(1)
@@ -194,14 +207,15 @@ class Humanoid(Runner):
         return roll, yaw, torch.atan2(angle.sin(), angle.cos())
 
     def forces(self) -> Tensor:
-        stops, feet = self.physics.sensors.split([self.num_actions, 12], dim=1)
-        return 0.01 * torch.cat([self.torques(stops), -feet], dim=1)
+        stops, readings = torch.split(self.physics.sensors, [self.num_actions, 32], dim=1)
+        return 0.01 * torch.cat([self.torques(stops), self.feet(readings)], dim=1)
 
     def torques(self, stops: Tensor) -> Tensor:
-        """Between the two bodies of each joint, ``[N, J]``; ``stops``: sizes without direction."""
-        angles, speeds = self.physics.qpos[:, 7:], self.physics.qvel[:, 6:]
-        passive = self.stiffness * angles + self.damping * speeds + stops * self.scaled_joints().sign()
-        return self.strength * self.action - passive
+        """Of motor, spring, damper and stop, ``[N, J]``; ``stops`` come without a direction."""
+        spring = self.stiffness * self.physics.qpos[:, 7:]
+        damper = self.damping * self.physics.qvel[:, 6:]
+        stop = stops * self.scaled_joints().sign()
+        return self.strength * self.action - spring - damper - stop
 
     def costs(self, action: Tensor, speeds: Tensor) -> Tensor:
         share = self.strength / self.strength.max()
