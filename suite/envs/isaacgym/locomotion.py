@@ -1,19 +1,21 @@
 """Ant and Humanoid: run along the x axis, as fast as possible and without falling.
 
-Observation: height, velocities in the torso's frame, the torso's attitude and heading, joint
-angles (their limits are -1 and 1) and velocities, forces, and the action before. Action: joint
-torques. Reward: forward speed, staying up and facing forward, minus costs of action, energy and
-joints at their limits. End: a torso too low. Source: IsaacGymEnvs 1.5.1, whose formulas are kept
-where they surprise: yaw and roll of Ant jump from 0 to 2 pi, and the angle to the target takes
-the height where it means the sideways distance, so that it is about minus the yaw.
+Observation (60, 108): height, velocities in the torso's frame, the torso's attitude and heading,
+joint angles (their limits are -1 and 1) and velocities, forces, and the action before. Action (8,
+21): joint torques. Reward: forward speed, staying up and facing forward, minus costs of action,
+energy and joints at their limits. End: a torso too low. Source: IsaacGymEnvs 1.5.1, whose formulas
+are kept where they surprise: yaw and roll of Ant jump from 0 to 2 pi, and the angle to the target
+takes the height where it means the sideways distance, so that it is about minus the yaw.
 
-Differences: forces are those of contacts alone, in the world's frame (PhysX's sensors add what
-joints and inertia do, in the foot's own).
+Differences: a foot feels its contacts alone (PhysX's sensors sum all forces on it, so that a foot
+at rest feels none). The force in a joint of Humanoid is the torque of its motor, spring, damper and
+stop (PhysX measures it in the solver). Neither joints nor bodies have a limit of speed.
 """
 
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from typing import ClassVar
 
 import numpy as np
@@ -104,17 +106,31 @@ class Runner(Worlds):
         """Joint angles ``[N, J]``, -1 and 1 at their limits."""
         return (2 * self.physics.qpos[:, 7:] - self.low - self.high) / (self.high - self.low)
 
+    def feet(self, readings: Tensor) -> Tensor:
+        """Force and torque of its contacts on each foot, in its own frame, ``[N, feet * 6]``.
+
+        Args:
+            readings: ``[N, feet * 16]``, in the world's frame: force, torque and centre of the
+                contacts, then position and attitude of the foot.
+        """
+        force, torque, centre, origin, attitude = torch.split(
+            readings.reshape(len(readings), -1, 16), [3, 3, 3, 3, 4], dim=2
+        )
+        torque = torque + torch.cross(centre - origin, force, dim=2)
+        wrench = torch.cat([rotate_back(attitude, force), rotate_back(attitude, torque)], dim=2)
+        return -wrench.flatten(1)  # what the floor does to the foot, not the reverse
+
+    @abstractmethod
     def bearings(self, qpos: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Roll, yaw and the angle to the target, ``[N]`` each."""
-        raise NotImplementedError
 
+    @abstractmethod
     def forces(self) -> Tensor:
         """What is felt, scaled, ``[N, forces]``."""
-        raise NotImplementedError
 
+    @abstractmethod
     def costs(self, action: Tensor, speeds: Tensor) -> Tensor:
         """Of action, energy and joints at their limits, ``[N]``; ``speeds`` as observed."""
-        raise NotImplementedError
 
 
 def _angles(qpos: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -158,9 +174,51 @@ class Ant(Runner):
         return roll, yaw, target - yaw
 
     def forces(self) -> Tensor:
-        return -0.1 * self.physics.sensors  # what the floor does to the foot, not the reverse
+        return 0.1 * self.feet(self.physics.sensors)
 
     def costs(self, action: Tensor, speeds: Tensor) -> Tensor:
         energy = (action * speeds).abs().sum(1)
         at_limit = (self.scaled_joints() > 0.99).sum(1)  # the upper one alone, as upstream
         return 0.005 * action.square().sum(1) + 0.05 * energy + 0.1 * at_limit
+
+
+class Humanoid(Runner):
+    """A body with head and hands; forces are felt in every joint and with the feet."""
+
+    model = "humanoid.xml"
+    num_observations = 108
+    num_actions = 21
+    spin_scale = 0.25
+    speed_scale = 0.1
+    alive = 2.0
+    lowest = 0.8
+    fallen = -1.0
+
+    def __init__(self, physics: Physics, seeds: np.ndarray) -> None:
+        super().__init__(physics, seeds)
+        model = physics.model
+        self.strength = self.tensor(model.actuator_gear[:, 0])
+        self.stiffness = self.tensor(model.jnt_stiffness[1:])
+        self.damping = self.tensor(model.dof_damping[6:])
+
+    def bearings(self, qpos: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        roll, yaw, target = _angles(qpos)
+        angle = target - yaw
+        return roll, yaw, torch.atan2(angle.sin(), angle.cos())
+
+    def forces(self) -> Tensor:
+        stops, readings = torch.split(self.physics.sensors, [self.num_actions, 32], dim=1)
+        return 0.01 * torch.cat([self.torques(stops), self.feet(readings)], dim=1)
+
+    def torques(self, stops: Tensor) -> Tensor:
+        """Of motor, spring, damper and stop, ``[N, J]``; ``stops`` come without a direction."""
+        spring = self.stiffness * self.physics.qpos[:, 7:]
+        damper = self.damping * self.physics.qvel[:, 6:]
+        stop = stops * self.scaled_joints().sign()
+        return self.strength * self.action - spring - damper - stop
+
+    def costs(self, action: Tensor, speeds: Tensor) -> Tensor:
+        share = self.strength / self.strength.max()
+        energy = ((action * speeds).abs() * share).sum(1)
+        beyond = ((self.scaled_joints().abs() - 0.98).clamp(min=0) / 0.02 * share).sum(1)
+        return 0.01 * action.square().sum(1) + 0.05 * energy + 0.25 * beyond
