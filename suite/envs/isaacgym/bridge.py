@@ -1,37 +1,37 @@
-"""The bridge to Isaac Gym itself: its tasks, each seed's simulation in a process of its own.
+"""The bridge to Isaac Gym itself: each seed's simulation runs in a process of its own.
 
-Isaac Gym Preview 4 runs in Python 3.8 at most, and holds one simulation per process. So one process
-per seed runs ``worker38.py`` with the Python that ISAACGYM_PYTHON names, and the arrays go through
-a socket. A simulation has one random generator for all of its worlds: the lanes of a seed share it,
-seeded by the seeds of them all, while seeds are independent of each other. Two runs of the same
-seed need not agree bit by bit, which PhysX does not promise on a graphics card.
+Isaac Gym Preview 4 needs Python 3.8 or older and holds one simulation per process. So for every
+seed the Python that ISAACGYM_PYTHON names runs ``worker38.py``, and arrays go through a socket. A
+simulation has one random generator for all its worlds: the lanes of a seed share it, seeded by the
+seeds of them all, and seeds stay independent of each other. Two runs of the same seed need not
+agree bit by bit, which PhysX does not promise on a graphics card.
 
-IsaacGymEnvs resets worlds by itself, in three ways, and each of them hides something that lanes
-have to show:
+IsaacGymEnvs resets worlds by itself, in one of three ways, each of which hides something:
 
-- at the end of the next step (Cartpole, Ant, Humanoid, Anymal): the step that follows an end
-  simulates what is over, throws it away, and rewards an action that did nothing;
+- at the end of the next step (Cartpole, Ant, Humanoid, Anymal): the step after an end simulates an
+  action that counts for nothing, and rewards it;
 - at the start of the next step (BallBalance, Quadcopter, Ingenuity): the first observation of an
-  episode is never seen;
-- in the same step (AnymalTerrain): the last observation of an episode is never seen.
+  episode is never shown;
+- in the same step (AnymalTerrain): the last observation of an episode is never shown.
 
-A step moves all worlds, so none can be left out of it, and no step could be dropped. What the
-worker does instead moves none: it resets the worlds that ended at once, with the task's own
-function, and observes them again; where the task itself resets in the same step, it observes them
-just before. It also lifts upstream's limit of time, which cuts one step before the horizon and does
-not tell a fall in the last step from the end of time, and counts by itself. With that every
-transition is one that the simulator made, ``next_obs`` is what it led to, and a fall is told from a
-cut. What remains:
+A step moves all worlds, so the step after an end can be neither left out nor repeated for some of
+them. What the worker does instead moves none: as soon as worlds end, it resets them with the task's
+own function and observes them again; where the task itself does that in the same step, the worker
+observes them just before. Upstream's limit of time, which cuts one step before the horizon and
+hides a fall in the last step, is lifted, and the worker counts. So every transition is one that the
+simulator made, ``next_obs`` is what it led to, and a fall is told from a cut. What remains:
 
-- BallBalance, Quadcopter and Ingenuity ignore the first action of an episode: they clear the
-  actuators of worlds that were just reset, and are let to;
-- what a reset does not write (force sensors, the previous action) shows the end of the last episode
-  in the first observation of the next one, in AnymalTerrain also the base's velocities and gravity.
-  So it is in IsaacGymEnvs' tasks that show a first observation;
-- AnymalTerrain adds noise to what it shows, but not to the last observation of an episode;
-- AnymalTerrain begins its very first episodes one step late, with an action of zeros.
+- BallBalance, Quadcopter and Ingenuity ignore the first action of an episode, because they clear
+  the actuators of worlds that were just reset;
+- what a reset does not write (force sensors, the previous action; in AnymalTerrain also the base's
+  velocities and the direction of gravity) still shows the last episode in the first observation of
+  the next one, as it does upstream;
+- AnymalTerrain's noise is missing from the last observation of an episode, which is what a cut
+  episode's value is estimated from;
+- AnymalTerrain's very first episodes begin after a step with an action of zeros.
 
-Written after IsaacGymEnvs 1.5.1 and tested against a stand-in for it, not against the simulator.
+Written after the source of IsaacGymEnvs 1.5.1. It has never run with the simulator itself: the
+tests put a stand-in in its place.
 """
 
 from __future__ import annotations
@@ -123,7 +123,7 @@ class _Simulation:
     def _end(self) -> str:
         code = self.process.wait()
         cause = signal.Signals(-code).name if code < 0 else f"exit code {code}"
-        self.output.seek(0)
+        self.output.seek(max(0, self.output.seek(0, os.SEEK_END) - 4096))
         said = self.output.read().decode(errors="replace").split("\n")
         last = next((f", after {line.strip()!r}" for line in reversed(said) if line.strip()), "")
         return f"the simulation's process ended with {cause}{last}"

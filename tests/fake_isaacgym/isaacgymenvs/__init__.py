@@ -124,6 +124,7 @@ class ResetAtTheEnd(VecTask):
 class ResetAtTheStart(VecTask):
     def pre_physics_step(self, actions):
         flagged = self.flagged()
+        assert (self.progress_buf[flagged] > 0).all()  # at 0, Ingenuity would draw a new target
         placed = torch.tensor([], dtype=torch.long)
         if len(flagged) > 0:
             placed = torch.cat([placed, self.reset_idx(flagged)])
