@@ -22,6 +22,8 @@ ENVIRONMENT_PACKAGES = {
     "gym",
     "gym3",
     "gymnasium",
+    "isaacgym",
+    "isaacgymenvs",
     "minigrid",
     "mujoco",
     "mujoco_warp",
