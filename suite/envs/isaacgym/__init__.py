@@ -70,6 +70,12 @@ def _make_warp(task: Task, seeds: np.ndarray, split: str, threads: int) -> Lanes
     return _open(task, worlds, Warp(load_model(worlds.model), seeds.size), seeds)
 
 
+def _make_bridge(task: Task, seeds: np.ndarray, split: str, threads: int) -> Lanes:
+    from suite.envs.isaacgym.bridge import make_bridge
+
+    return make_bridge(task, seeds, split, threads)
+
+
 def _open(task: Task, worlds: type[Worlds], physics: Physics, seeds: np.ndarray) -> Lanes:
     from suite.envs.isaacgym.worlds import WorldLanes
 
@@ -86,6 +92,12 @@ def _lacks_gpu(task: Task) -> Lack | None:
     return Lack("a GPU that PyTorch can use", "without one, take the default engine: ENGINE=mujoco")
 
 
+def _lacks_simulator(task: Task) -> Lack | None:
+    from suite.envs.isaacgym.bridge import lacks
+
+    return lacks(task)
+
+
 FAMILY = Family(
     name="isaacgym",
     title="Isaac Gym",
@@ -93,6 +105,7 @@ FAMILY = Family(
     engines=(
         Engine("mujoco", ("mujoco",), _make_mujoco),
         Engine("mujoco-warp", ("mujoco-warp", "warp-lang", "mujoco"), _make_warp, lacks=_lacks_gpu),
+        Engine("isaacgym", (), _make_bridge, lacks=_lacks_simulator),
     ),
-    install='pip install "mujoco<4"',
+    install='pip install "mujoco<4" mujoco-warp==3.17.0',
 )

@@ -1,0 +1,78 @@
+"""MuJoCo Warp beside MuJoCo in C; nothing here runs where there is no GPU."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from suite.envs.isaacgym import FAMILY
+from suite.envs.lanes import Lanes
+from suite.streams import lane_seeds
+
+pytest.importorskip("mujoco_warp")
+if not torch.cuda.is_available():
+    pytest.skip("needs a GPU", allow_module_level=True)
+
+SHAPE = (2, 32)
+NAMES = sorted(FAMILY.tasks)
+
+
+def open_lanes(engine: str, name: str, seeds: np.ndarray) -> Lanes:
+    make = next(each.make for each in FAMILY.engines if each.name == engine)
+    return make(FAMILY.tasks[name], seeds, "train", 1)
+
+
+def seeds(rows: tuple[int, ...] = (0, 1)) -> np.ndarray:
+    return lane_seeds(rows, "train", 0, SHAPE[1])
+
+
+def moves(lanes: Lanes, steps: int) -> np.ndarray:
+    rng = np.random.default_rng(0)
+    size = (steps, *lanes.shape, *lanes.spaces.action.shape)
+    return rng.uniform(-1, 1, size).astype(np.float32)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_step_from_the_same_state_leads_to_the_same_state(name: str) -> None:
+    """Along an episode in C. A contact that opens or closes within rounding may part a world."""
+    reference, ours = (open_lanes(engine, name, seeds()) for engine in ("mujoco", "mujoco-warp"))
+    first = [next(iter(lanes.reset().values())) for lanes in (reference, ours)]
+    np.testing.assert_allclose(first[1], first[0], rtol=1e-5, atol=1e-5)
+    shares = []
+    for action in moves(reference, 40):
+        state, copy = reference.worlds.physics, ours.worlds.physics
+        copy.place(ours.worlds.all, state.qpos.float().cuda(), state.qvel.float().cuda())
+        ours.worlds.elapsed.copy_(reference.worlds.elapsed)
+        flat = torch.from_numpy(action).flatten(0, 1)
+        before = state.qpos.clone()
+        reference.worlds.advance(flat.double())
+        ours.worlds.advance(flat.cuda())
+        moved = (state.qpos - before).abs().amax(1)
+        off = (copy.qpos.cpu() - state.qpos).abs().amax(1)
+        shares.append((off <= 1e-3 * moved + 1e-5).double().mean())
+    assert min(shares) >= 0.9
+    assert np.mean(shares) >= 0.98
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_same_seeds_twice_give_the_same_bits(name: str) -> None:
+    played = []
+    for _ in range(2):
+        lanes = open_lanes("mujoco-warp", name, seeds())
+        lanes.reset()
+        played.append([lanes.step(action) for action in moves(lanes, 60)])
+    for one, other in zip(*played, strict=True):
+        np.testing.assert_array_equal(one.reward, other.reward)
+        for leaf in one.next_obs:
+            np.testing.assert_array_equal(one.next_obs[leaf], other.next_obs[leaf])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_seed_alone_is_the_same_seed_among_two(name: str) -> None:
+    alone, together = (open_lanes("mujoco-warp", name, seeds(rows)) for rows in ((1,), (0, 1)))
+    alone.reset(), together.reset()
+    for action in moves(together, 60):
+        one, two = alone.step(action[1:]), together.step(action)
+        for leaf in one.next_obs:
+            np.testing.assert_array_equal(one.next_obs[leaf][0], two.next_obs[leaf][1])
