@@ -1,7 +1,7 @@
 """Terrain: tiles of 8 m, from easy to hard along x and of different types along y.
 
-Types, difficulties and dimensions are those of IsaacGymEnvs 1.5.1. Where something is drawn, it is
-always drawn alike: the terrain is part of the task.
+Types, difficulties and dimensions are those of IsaacGymEnvs 1.5.1 (heights are not rounded to 5 mm
+here). Where something is drawn, it is always drawn alike: the terrain is part of the task.
 """
 
 from __future__ import annotations
