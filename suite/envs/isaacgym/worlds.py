@@ -9,12 +9,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import ClassVar
 
+import mujoco
 import numpy as np
 import torch
 from torch import Tensor
 
 from suite.envs.isaacgym.draws import Draws
-from suite.envs.isaacgym.physics import Physics
+from suite.envs.isaacgym.physics import Physics, load_model
 from suite.envs.lanes import Lanes
 from suite.spaces import Box, Spaces
 from suite.steps import LaneStep
@@ -48,6 +49,11 @@ class Worlds(ABC):
         self.all = torch.arange(physics.worlds, device=self.device)
         self.draws = Draws(torch.as_tensor(seeds, dtype=torch.int64, device=self.device))
         self.elapsed = torch.zeros(physics.worlds, dtype=torch.int64, device=self.device)
+
+    @classmethod
+    def build_model(cls) -> mujoco.MjModel:
+        """Compile the model; a task whose model holds more than its file says overrides this."""
+        return load_model(cls.model)
 
     def tensor(self, values: object) -> Tensor:
         """Constants on the worlds' device, in their precision."""
