@@ -1,10 +1,10 @@
 """BallBalance: catch a ball with a tray on three legs and hold it still over the middle.
 
 Observation (24, clipped to 5): angles and speeds of the three knees, the ball's position and
-velocity, and what the legs do to the tray, a twentieth of each: the force along x of every leg, then
-the torques about x, y and z of every leg. Action (3): how the set angles of the knees change.
-Reward: at most 1, for a ball near to 0.7 m above the middle and slow. End: the ball fallen off.
-Source: IsaacGymEnvs 1.5.1.
+velocity, and a twentieth of what the legs do to the tray: the force along x of each leg, then the
+torques about x of each, about y and about z. Action (3): how the set angles of the knees change.
+Reward: at most 1, for a ball that is slow and near a point 0.7 m above the ground, in the middle.
+End: the ball fallen off. Source: IsaacGymEnvs 1.5.1.
 
 Differences: forces and torques are those between the tray and each leg, where they meet, in the
 tray's frame, and 0 in an episode's first observation (PhysX's sensors tell what acts on the tray
@@ -93,5 +93,5 @@ class BallBalance(Worlds):
 
     def _legs(self) -> Tensor:
         """Force and torque of each leg on the tray, in the tray's frame: ``[N, 3, 2, 3]``."""
-        felt = -self.physics.sensors.unflatten(1, (3, 2, 3))  # MuJoCo tells the tray's on the leg
+        felt = -self.physics.sensors.reshape(-1, 3, 2, 3)  # MuJoCo tells the tray's on the leg
         return rotate(self.mounts[:, None].expand(*felt.shape[:-1], 4), felt)

@@ -114,7 +114,7 @@ class Quadcopter(Copter):
         super().advance(action)
 
     def control(self, action: Tensor) -> Tensor:
-        arms = [self.angles.unflatten(1, (4, 2)), self.thrusts[:, :, None]]
+        arms = [self.angles.reshape(-1, 4, 2), self.thrusts[:, :, None]]
         return torch.cat(arms, dim=2).flatten(1)
 
 
@@ -139,7 +139,7 @@ class Ingenuity(Copter):
         super().advance(action)
 
     def control(self, action: Tensor) -> Tensor:
-        rotors = action.unflatten(1, (2, 3))
+        rotors = action.reshape(-1, 2, 3)
         lift = _PERIOD * 2000 * rotors[..., 2:]
         return torch.cat([lift * rotors[..., :2].clamp(-0.2, 0.2), lift], dim=2).flatten(1)
 
