@@ -10,6 +10,7 @@ simulator itself runs through the engine ``isaacgym``, where it is installed.
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -29,7 +30,9 @@ _RL_GAMES = (
 )
 
 
-def _task(name: str, horizon: int, complexity: str, best: float | None = None) -> Task:
+def _task(
+    name: str, horizon: int, complexity: str, best: float | None = None, frames_per_step: int = 2
+) -> Task:
     return Task(
         id=f"isaacgym/{name}",
         actions="continuous",
@@ -38,36 +41,52 @@ def _task(name: str, horizon: int, complexity: str, best: float | None = None) -
         complexity=complexity,
         paper="Makoviychuk et al. 2021",
         bounds=None if best is None else Bounds(0.0, _FLOOR, best, _RL_GAMES),
-        frames_per_step=2,
+        frames_per_step=frames_per_step,
     )
 
 
 _TASKS = (
     _task("Cartpole", 500, "low", 417.49),
     _task("Ant", 1000, "medium", 5873.05),
+    _task("Humanoid", 1000, "high", 6254.73),
+    _task("Ingenuity", 2000, "medium"),
+    _task("Quadcopter", 500, "medium"),
+    _task("BallBalance", 500, "medium", 319.76),
+    _task("Anymal", 2500, "high", 62.76),
+    _task("AnymalTerrain", 1000, "high", frames_per_step=4),
 )
+
+_MODULES = {
+    "Cartpole": "cartpole",
+    "Ant": "locomotion",
+    "Humanoid": "locomotion",
+    "Ingenuity": "copters",
+    "Quadcopter": "copters",
+    "BallBalance": "ball_balance",
+    "Anymal": "anymal",
+    "AnymalTerrain": "anymal_terrain",
+}
+"""Where the class of a task's name is."""
 
 
 def _worlds(task: Task) -> type[Worlds]:
-    from suite.envs.isaacgym.cartpole import Cartpole
-    from suite.envs.isaacgym.locomotion import Ant
-
-    return {"Cartpole": Cartpole, "Ant": Ant}[task.name]
+    module = import_module(f"suite.envs.isaacgym.{_MODULES[task.name]}")
+    found: type[Worlds] = getattr(module, task.name)
+    return found
 
 
 def _make_mujoco(task: Task, seeds: np.ndarray, split: str, threads: int) -> Lanes:
-    from suite.envs.isaacgym.physics import Mujoco, load_model
+    from suite.envs.isaacgym.physics import Mujoco
 
     worlds = _worlds(task)
-    return _open(task, worlds, Mujoco(load_model(worlds.model), seeds.size, threads), seeds)
+    return _open(task, worlds, Mujoco(worlds.build_model(), seeds.size, threads), seeds)
 
 
 def _make_warp(task: Task, seeds: np.ndarray, split: str, threads: int) -> Lanes:
-    from suite.envs.isaacgym.physics import load_model
     from suite.envs.isaacgym.warp import Warp
 
     worlds = _worlds(task)
-    return _open(task, worlds, Warp(load_model(worlds.model), seeds.size), seeds)
+    return _open(task, worlds, Warp(worlds.build_model(), seeds.size), seeds)
 
 
 def _make_bridge(task: Task, seeds: np.ndarray, split: str, threads: int) -> Lanes:

@@ -31,9 +31,12 @@ class Warp(Physics):
     def __init__(self, model: mujoco.MjModel, worlds: int, device: str = "cuda") -> None:
         self.model = model
         self._device = warp.get_device(device)
+        limits = mujoco_warp.OverflowType
         with warp.ScopedDevice(self._device):
             self._model = mujoco_warp.put_model(model)
             self._model.opt.deterministic = mujoco_warp.DeterminismType.ALL
+            # a solver at its limit of iterations stops, as it does in C, where nothing is printed
+            self._model.opt.warn_overflow &= ~(limits.ITERATIONS | limits.LS_ITERATIONS)
             self._data = mujoco_warp.make_data(model, nworld=worlds)
         self.qpos = warp.to_torch(self._data.qpos)
         self.qvel = warp.to_torch(self._data.qvel)
