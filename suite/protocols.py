@@ -225,6 +225,12 @@ _MINIGRID = {
 _ISAACGYM = {
     "Cartpole": 819_200,
     "Ant": 32_768_000,
+    "Humanoid": 131_072_000,
+    "Ingenuity": 32_768_000,
+    "Quadcopter": 32_768_000,
+    "BallBalance": 16_384_000,
+    "Anymal": 98_304_000,
+    "AnymalTerrain": 147_456_000,
 }
 
 _NETHACK = (
@@ -245,8 +251,7 @@ _NETHACK = (
 # 26 games of Kaiser et al. 2020; of Atari-5 (Aitchison et al. 2023) the games beyond those at 10M.
 # DMControl: 500k control steps from state, 1M (two per decision) from pixels (danijar/dreamerv3).
 # ProcGen: 25M easy, 200M hard (Cobbe et al. 2020). Minigrid: PPO's settings in the RL Zoo. NetHack:
-# a billion steps (Küttler et al. 2020). Isaac Gym: PPO's settings in IsaacGymEnvs, a multiple of
-# 65,536 steps except for Cartpole.
+# a billion steps (Küttler et al. 2020). Isaac Gym: PPO's settings in IsaacGymEnvs.
 _STANDARD = Protocol(
     name="standard",
     version=1,

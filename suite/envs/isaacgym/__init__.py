@@ -4,6 +4,10 @@ Observation: a vector, float32. Action: in [-1, 1]. Reward and end: each task's 
 All tasks truncate at their horizon. Source: the task definitions of IsaacGymEnvs 1.5.1 (Makoviychuk
 et al. 2021), written anew over MuJoCo 3.17 with models of our own.
 
+MuJoCo and MuJoCo Warp agree: the same state and action lead to the same state up to rounding, in
+BallBalance, whose legs are held by stiff constraints, up to about 1 %. They do not on
+AnymalTerrain's height field, which is left to MuJoCo.
+
 These are not Isaac Gym's results: contacts, motors and limits of speed are PhysX's there. The
 simulator itself runs through the engine ``isaacgym``, where it is installed.
 """
@@ -103,6 +107,10 @@ def _open(task: Task, worlds: type[Worlds], physics: Physics, seeds: np.ndarray)
     return WorldLanes(worlds(physics, seeds.ravel()), shape, task.horizon)
 
 
+def _agrees(task: Task) -> bool:
+    return task.name != "AnymalTerrain"
+
+
 def _lacks_gpu(task: Task) -> Lack | None:
     import torch
 
@@ -123,7 +131,13 @@ FAMILY = Family(
     tasks={task.name: task for task in _TASKS},
     engines=(
         Engine("mujoco", ("mujoco",), _make_mujoco),
-        Engine("mujoco-warp", ("mujoco-warp", "warp-lang", "mujoco"), _make_warp, lacks=_lacks_gpu),
+        Engine(
+            "mujoco-warp",
+            ("mujoco-warp", "warp-lang", "mujoco"),
+            _make_warp,
+            supports=_agrees,
+            lacks=_lacks_gpu,
+        ),
         Engine("isaacgym", (), _make_bridge, lacks=_lacks_simulator),
     ),
     install='pip install "mujoco<4" mujoco-warp==3.17.0',
