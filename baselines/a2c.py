@@ -166,6 +166,12 @@ PRESETS: dict[str, dict[str, Any]] = {
         "entropy_coefficient": 0.0,
         "initial_log_std": -1.0,
     },
+    "isaacgym": {
+        "lanes": 64,
+        "anneal_learning_rate": False,
+        "trace": 0.95,
+        "entropy_coefficient": 0.0,
+    },
     "dmcontrol": {
         "lanes": 16,
         "anneal_learning_rate": False,

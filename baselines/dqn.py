@@ -223,6 +223,14 @@ ALGORITHM = Algorithm(
             "features": 128,
             "hidden": (128,),
         },
+        # many short steps: fewer updates for each
+        "isaacgym": {
+            "lanes": 16,
+            "hidden": (256, 256),
+            "batch_size": 256,
+            "update_period": 8,
+            "epsilon_final": 0.1,
+        },
         # batch, period and learning rate of RL Baselines3 Zoo
         "atari": {
             "lanes": 8,

@@ -419,6 +419,12 @@ ALGORITHM = Algorithm(
         "gymnasium": {"representation_weight": 0.01, "free_nats": 0.1},
         "mujoco": {"representation_weight": 0.01, "free_nats": 0.1},
         "dmcontrol": {"representation_weight": 0.01, "free_nats": 0.1},
+        "isaacgym": {
+            "lanes": 16,
+            "update_period": 64,
+            "representation_weight": 0.01,
+            "free_nats": 0.1,
+        },
         "dmcontrol/*-pixels": {
             "lanes": 2,
             "replay_capacity": 100_000,

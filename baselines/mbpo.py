@@ -240,6 +240,7 @@ ALGORITHM = replace(
         "gymnasium": {**_SAC["gymnasium"], "updates_per_step": 4},
         "mujoco": {"updates_per_step": 4},
         "dmcontrol": {"updates_per_step": 4},
+        "isaacgym": {**_SAC["isaacgym"], "updates_per_step": 1},
         "dmcontrol/*-pixels": {**_SAC["dmcontrol/*-pixels"], **_ENCODED},
         "atari": {**_SAC["atari"], **_ENCODED},
         "procgen": {**_SAC["procgen"], **_ENCODED},

@@ -370,6 +370,7 @@ ALGORITHM = Algorithm(
         "gymnasium": {"learning_rate": 3e-3},
         "mujoco": {"hidden": (256,), "latent": 128},
         "dmcontrol": {"hidden": (256,), "latent": 128},
+        "isaacgym": {"lanes": 16, "hidden": (256,), "latent": 128, "update_period": 16},
         "dmcontrol/*-pixels": _PIXELS,
         "atari": _PIXELS,
         "procgen": _PIXELS,

@@ -266,6 +266,33 @@ ALGORITHM = Algorithm(
             "features": 128,
             "hidden": (128,),
         },
+        # lanes, rollout, epochs, batch and networks of IsaacGymEnvs' AntPPO
+        "isaacgym": {
+            "lanes": 4096,
+            "rollout_steps": 16,
+            "epochs": 4,
+            "minibatch_size": 32_768,
+            "learning_rate": 1e-3,
+            "anneal_learning_rate": False,
+            "max_gradient_norm": 1.0,
+            "hidden": (256, 128, 64),
+        },
+        # as there, but lanes and rollouts for budgets that a CPU can run
+        "isaacgym/Cartpole": {
+            "lanes": 64,
+            "rollout_steps": 16,
+            "epochs": 8,
+            "minibatch_size": 256,
+            "anneal_learning_rate": True,
+            "hidden": (32, 32),
+        },
+        "isaacgym/Quadcopter": {
+            "lanes": 64,
+            "epochs": 5,
+            "minibatch_size": 256,
+            "anneal_learning_rate": True,
+            "hidden": (128, 64),
+        },
         # Cobbe et al. 2020, with a quarter of their 64 lanes and half of their 256 steps
         "procgen": {
             "evaluation": "sampled",

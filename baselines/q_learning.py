@@ -180,6 +180,7 @@ ALGORITHM = Algorithm(
     presets={
         "mujoco": {"epsilon_final": 0.1},
         "dmcontrol": {"epsilon_final": 0.1},
+        "isaacgym": {"lanes": 16, "epsilon_final": 0.1},
         "atari": {"lanes": 8},
         "procgen": {"lanes": 8},
         # At a larger discount an action that does nothing is worth nearly as much as the best one,

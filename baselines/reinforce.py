@@ -283,6 +283,8 @@ ALGORITHM = Algorithm(
             "entropy_coefficient": 0.0,
             "initial_log_std": -1.0,
         },
+        # most episodes are at most that long
+        "isaacgym": {"lanes": 16, "rollout_steps": 1_000, "entropy_coefficient": 0.0},
         # episodes of 1,000 steps, or 500 decisions from pixels
         "dmcontrol": {
             "lanes": 2,

@@ -274,6 +274,8 @@ ALGORITHM = Algorithm(
         },
         "gymnasium/LunarLanderContinuous-v3": {"hidden": (256, 256)},
         "gymnasium/BipedalWalker-v3": {"hidden": (256, 256)},
+        # many short steps: fewer updates for each
+        "isaacgym": {"lanes": 16, "update_period": 4},
         # DrQ's learning rates, temperature and features; smaller batches, an update per two steps
         "dmcontrol/*-pixels": {
             "lanes": 2,

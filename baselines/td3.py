@@ -301,6 +301,8 @@ ALGORITHM = Algorithm(
         # the paper's longer start where episodes have a fixed length
         "mujoco/HalfCheetah-v5": {"learning_starts": 10_000},
         "mujoco/Ant-v5": {"learning_starts": 10_000},
+        # many short steps: fewer updates for each
+        "isaacgym": {"lanes": 16, "update_period": 4},
         "dmcontrol/*-pixels": {
             "lanes": 2,
             "replay_capacity": 100_000,

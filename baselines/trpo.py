@@ -257,6 +257,7 @@ ALGORITHM = Algorithm(
             "hidden": (256, 256),
             "initial_log_std": -1.0,
         },
+        "isaacgym": {"lanes": 64, "rollout_steps": 32, "hidden": (128, 64)},
         "dmcontrol": {
             "rollout_steps": 256,
             "hidden": (256, 256),

@@ -129,7 +129,7 @@ _QUICK = Protocol(
         # 21 evaluations would play up to 47 times as many steps as a run trains on
         Budget("nethack/NetHackScore-v0", 20_000, evaluations=5, version=2),
         Budget("isaacgym/Cartpole", 50_000),
-        Budget("isaacgym/Ant", 200_000),
+        Budget("isaacgym/Quadcopter", 100_000),
     ),
     seeds=_first_seeds("reporting", 5),
     segments=10,
@@ -326,7 +326,7 @@ _VALIDATION = Protocol(
         Budget("atari/RoadRunner-v5", 100_000, ("dqn", "ppo", "random")),
         Budget("procgen/coinrun-easy", 100_000, ("ppo", "random")),
         Budget("isaacgym/Cartpole", 819_200, ("ppo", "random")),
-        Budget("isaacgym/Ant", 4_096_000, ("ppo", "random"), evaluations=10, version=2),
+        Budget("isaacgym/Ant", 10_485_760, ("ppo", "random"), evaluations=10, version=2),
     ),
     seeds=_first_seeds("reporting", 5),
     segments=10,
