@@ -175,6 +175,15 @@ def test_an_exploded_world_ends_alone_and_begins_anew(value: float):
     assert np.isfinite(lanes.step(push).reward).all()
 
 
+def test_only_evaluation_is_prepared_as_such(monkeypatch: pytest.MonkeyPatch):
+    asked = []
+    monkeypatch.setattr(Cartpole, "examine", lambda worlds: asked.append(len(worlds.all)))
+    for split, lanes in (("train", 2), ("eval", 3)):
+        seeds = lane_seeds((0,), split, 0, lanes)
+        FAMILY.engines[0].make(FAMILY.tasks["Cartpole"], seeds, split, 1)
+    assert asked == [3]
+
+
 @pytest.mark.parametrize("name", FAMILY.tasks)
 def test_bits_do_not_depend_on_threads(name: str):
     seeds = lane_seeds((4, 5), "train", 0, 6)

@@ -170,6 +170,20 @@ def test_levels_follow_the_distance_walked() -> None:
     np.testing.assert_allclose(task.origin, origins[task.level, task.kind], atol=1e-6)
 
 
+def test_evaluation_is_spread_over_all_levels_and_stays_on_them() -> None:
+    task = dogs(200)
+    task.examine()
+    task.begin(task.all)
+    levels = task.level.clone()
+    counts = levels.bincount(minlength=terrain.LEVELS)
+    assert counts.min() >= 8
+    assert counts.max() <= 35
+    assert task.origin[:, 0].sub(4).div(8).long().equal(levels)
+    task.physics.qpos[:, 0] += 5
+    task.begin(task.all)
+    assert task.level.equal(levels)
+
+
 def place_on(task: AnymalTerrain, level: int, kinds: list[int]) -> torch.Tensor:
     """One dog in the middle of each of these tiles; the middles ``[N, 3]``."""
     origin = task.origins[level, torch.tensor(kinds)]

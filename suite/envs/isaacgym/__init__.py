@@ -83,14 +83,14 @@ def _make_mujoco(task: Task, seeds: np.ndarray, split: str, threads: int) -> Lan
     from suite.envs.isaacgym.physics import Mujoco
 
     worlds = _worlds(task)
-    return _open(task, worlds, Mujoco(worlds.build_model(), seeds.size, threads), seeds)
+    return _open(task, worlds, Mujoco(worlds.build_model(), seeds.size, threads), seeds, split)
 
 
 def _make_warp(task: Task, seeds: np.ndarray, split: str, threads: int) -> Lanes:
     from suite.envs.isaacgym.warp import Warp
 
     worlds = _worlds(task)
-    return _open(task, worlds, Warp(worlds.build_model(), seeds.size), seeds)
+    return _open(task, worlds, Warp(worlds.build_model(), seeds.size), seeds, split)
 
 
 def _make_bridge(task: Task, seeds: np.ndarray, split: str, threads: int) -> Lanes:
@@ -99,12 +99,14 @@ def _make_bridge(task: Task, seeds: np.ndarray, split: str, threads: int) -> Lan
     return make_bridge(task, seeds, split, threads)
 
 
-def _open(task: Task, worlds: type[Worlds], physics: Physics, seeds: np.ndarray) -> Lanes:
+def _open(task: Task, kind: type[Worlds], physics: Physics, seeds: np.ndarray, split: str) -> Lanes:
     from suite.envs.isaacgym.worlds import WorldLanes
 
+    worlds = kind(physics, seeds.ravel())
+    if split != "train":
+        worlds.examine()
     assert task.horizon is not None
-    shape = (seeds.shape[0], seeds.shape[1])
-    return WorldLanes(worlds(physics, seeds.ravel()), shape, task.horizon)
+    return WorldLanes(worlds, (seeds.shape[0], seeds.shape[1]), task.horizon)
 
 
 def _agrees(task: Task) -> bool:

@@ -7,6 +7,9 @@ motion that is not asked for, jerks and knees that touch; never below 0. End: th
 ground. A dog that gets more than 4 m away begins the next episode on a harder tile, one that comes
 less than a quarter of the way it was sent on an easier one. Source: IsaacGymEnvs 1.5.1.
 
+Evaluation is about all levels alike: there each world stays on one that is drawn. (Upstream scores
+training episodes, on the levels that its dogs have reached.)
+
 Differences: friction is that of the middle of upstream's range, in all worlds (it has 100 values).
 Steps rise over 0.1 m and are not upright. The robot is Anymal's, of 52 kg (53 kg). How far a dog
 was sent is its own command (there, the length of the commands of all that begin together). An
@@ -59,6 +62,7 @@ class AnymalTerrain(Dog):
 
     Attributes:
         level: ``[N]`` int64, difficulty of the present tile.
+        is_graded: whether levels follow what dogs achieve.
         kind: ``[N]`` int64, its type, always the same.
         origin: ``[N, 3]`` its middle.
         steps: ``[N]`` int64, actions since the world was made.
@@ -82,6 +86,7 @@ class AnymalTerrain(Dog):
         worlds = physics.worlds
         self.kind = (self.uniform(self.all, 1)[:, 0] * terrain.TYPES).long()
         self.level = torch.zeros_like(self.kind)
+        self.is_graded = True
         self.steps = torch.zeros_like(self.kind)
         # where a world is before its first episode and with no command, its level stays
         self.origin = self.tensor(np.zeros((worlds, 3)))
@@ -97,8 +102,13 @@ class AnymalTerrain(Dog):
         model.hfield_data[:] = ((terrain.heights().T - lowest) / depth).ravel()
         return model
 
+    def examine(self) -> None:
+        self.level = (self.uniform(self.all, 1)[:, 0] * terrain.LEVELS).long()
+        self.is_graded = False
+
     def begin(self, which: Tensor) -> None:
-        self.regrade(which)
+        if self.is_graded:
+            self.regrade(which)
         origin = self.origins[self.level[which], self.kind[which]]
         self.origin[which] = origin
         aside = torch.nn.functional.pad(self.uniform(which, 2, -0.5, 0.5), (0, 1))

@@ -63,6 +63,9 @@ class Worlds(ABC):
         """Draw ``[n, size]`` for the worlds of these indices, in their precision."""
         return self.draws.uniform(which, size, low, high).to(self.dtype)
 
+    def examine(self) -> None:  # noqa: B027
+        """Turn to evaluation, before the first episode; most tasks are the same as in training."""
+
     @abstractmethod
     def begin(self, which: Tensor) -> None:
         """Place the worlds of these indices ``[n]`` at the beginning of an episode."""
