@@ -225,6 +225,22 @@ def seeds_to_run(cell: Cell, state: State, stale: bool) -> tuple[int, ...]:
     return tuple(sorted({*state.missing, *crashed}))
 
 
+def default_engine(task: Task, device: str) -> Engine:
+    """The engine that steps a task unless another one is asked for.
+
+    Args:
+        task: to be stepped.
+        device: that agents train on. On a GPU, an engine that computes there comes first, if
+            nothing of what it needs is missing.
+    """
+    kind = device.partition(":")[0]
+    for engine in load_family(task.family).engines:
+        is_at_home = engine.device == kind != "cpu" and engine.supports(task)
+        if is_at_home and not lacking(engine, task)[0]:
+            return engine
+    return engine_for(task)
+
+
 def lacking(engine: Engine, task: Task) -> tuple[tuple[str, ...], str]:
     """What an engine lacks here to run a task, and the command that adds it."""
     missing = tuple(name for name in engine.packages if installed_version(name) is None)
@@ -267,7 +283,8 @@ def _cell(
     device: str,
 ) -> Cell:
     entry = load_algorithm(algorithm)
-    engine = engine_for(task, request.engine)
+    default = default_engine(task, device)
+    engine = default if request.engine is None else engine_for(task, request.engine)
     config = resolve_config(entry, task.id, protocol.name, request.preset, request.overrides)
     if not hasattr(config, "lanes"):
         raise ValueError(f"{algorithm}: its config lacks the field lanes, environments per seed")
@@ -294,7 +311,7 @@ def _cell(
     )
     if missing:
         return cell
-    cell = replace(cell, blank=_blank(cell, entry, engine, request))
+    cell = replace(cell, blank=_blank(cell, entry, engine, default, request))
     if cell.record.protocol == "trial":
         _check_fit(cell)
     return cell
@@ -308,9 +325,8 @@ def _check_fit(cell: Cell) -> None:
         raise ValueError(f"{cell.name}: {error or type(error).__name__}") from error
 
 
-def _blank(cell: Cell, entry: Any, engine: Engine, request: Request) -> Record:
+def _blank(cell: Cell, entry: Any, engine: Engine, default: Engine, request: Request) -> Record:
     task, protocol = cell.task, cell.protocol
-    default = engine_for(task, None)
     trial = (
         cell.steps != budget(protocol, cell.algorithm, task.id)
         or bool(request.overrides)

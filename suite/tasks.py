@@ -77,6 +77,8 @@ class Engine:
     """Some engines know only part of a family's tasks."""
     lacks: Callable[[Task], Lack | None] = lambda task: None
     """What keeps this machine from stepping a task, its packages being there."""
+    device: str = "cpu"
+    """``cuda``: steps on a GPU, and is the default for runs that train there if it is installed."""
 
 
 @dataclass(frozen=True)

@@ -19,10 +19,11 @@ import torch
 from suite import bench as benching
 from suite import runner
 from suite.bench import Bench, Ended, Remark, StorageError, Unwritable, Update, split, train
-from suite.cells import Cell, Request, State, examine, find_cells, parse_overrides
+from suite.cells import Cell, Request, State, default_engine, examine, find_cells, parse_overrides
 from suite.executors import Died, Event, Finished, Job
 from suite.protocols import PROTOCOLS
 from suite.records import Episode, Record, check, load, save
+from suite.registry import find_task
 from suite.runner import Outcome, Work
 from suite.tasks import Task
 
@@ -425,3 +426,24 @@ def test_overrides_are_read_from_one_text_or_several():
     assert parse_overrides(["a=1 b=2", "c=x=y"]) == {"a": "1", "b": "2", "c": "x=y"}
     with pytest.raises(ValueError, match="expected name=value"):
         parse_overrides(["learning_rate"])
+
+
+@pytest.mark.parametrize(
+    ("device", "name", "is_installed", "expected"),
+    [
+        ("cpu", "Ant", True, "mujoco"),
+        ("cuda", "Ant", True, "mujoco-warp"),
+        ("cuda:1", "Ant", True, "mujoco-warp"),
+        ("cuda", "Ant", False, "mujoco"),
+        ("cuda", "AnymalTerrain", True, "mujoco"),
+    ],
+)
+def test_on_a_gpu_an_engine_that_computes_there_is_the_default(
+    monkeypatch: pytest.MonkeyPatch, device: str, name: str, is_installed: bool, expected: str
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr(
+        "suite.cells.installed_version", lambda package: "1" if is_installed else None
+    )
+    assert default_engine(find_task(f"isaacgym/{name}"), device).name == expected
+    assert default_engine(find_task("mujoco/Ant-v5"), device).name == "envpool"

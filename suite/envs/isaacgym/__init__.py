@@ -139,6 +139,7 @@ FAMILY = Family(
             _make_warp,
             supports=_agrees,
             lacks=_lacks_gpu,
+            device="cuda",
         ),
         Engine("isaacgym", (), _make_bridge, lacks=_lacks_simulator),
     ),
