@@ -283,8 +283,10 @@ ALGORITHM = Algorithm(
             "entropy_coefficient": 0.0,
             "initial_log_std": -1.0,
         },
-        # most episodes are at most that long
+        # episodes of 1,000 steps at most, and of two tasks longer ones
         "isaacgym": {"lanes": 16, "rollout_steps": 1_000, "entropy_coefficient": 0.0},
+        "isaacgym/Ingenuity": {"rollout_steps": 2_000},
+        "isaacgym/Anymal": {"rollout_steps": 2_500},
         # episodes of 1,000 steps, or 500 decisions from pixels
         "dmcontrol": {
             "lanes": 2,

@@ -258,4 +258,4 @@ def test_a_cell_says_how_far_it_is(made: list[tuple[str, list[str]]], state: str
 
 
 def test_a_cell_without_tasks_says_so():
-    assert cell_state([], PROTOCOLS["quick"], "ppo", "isaacgym") == "no tasks"
+    assert cell_state([], PROTOCOLS["bank"], "ppo", "isaacgym") == "no tasks"
