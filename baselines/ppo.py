@@ -266,7 +266,7 @@ ALGORITHM = Algorithm(
             "features": 128,
             "hidden": (128,),
         },
-        # lanes, rollout, epochs, batch and networks of IsaacGymEnvs' AntPPO
+        # lanes, rollout, epochs, batch and widths of IsaacGymEnvs' AntPPO; its step size adapts
         "isaacgym": {
             "lanes": 4096,
             "rollout_steps": 16,

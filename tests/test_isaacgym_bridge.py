@@ -15,14 +15,15 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
+from suite.envs.isaacgym import FAMILY
 from suite.envs.isaacgym.bridge import (
+    RESETS,
     VARIABLE,
     WORKER,
     BridgeLanes,
     lacks,
     make_bridge,
     simulation_seed,
-    supports,
 )
 from suite.spaces import contains
 from suite.steps import LaneStep
@@ -231,9 +232,8 @@ def test_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
         make_bridge(ant, GOOD, "train", 1)
 
 
-def test_tasks_whose_resets_are_not_known_are_refused():
-    assert supports(task("Ant"))
-    assert not supports(task("ShadowHand"))
+def test_it_is_known_of_every_task_when_it_resets_its_worlds():
+    assert RESETS.keys() == FAMILY.tasks.keys()
 
 
 def test_the_worker_keeps_to_python_3_8_and_to_what_isaac_gym_brings():

@@ -4,9 +4,9 @@ Observation: a vector, float32. Action: in [-1, 1]. Reward and end: each task's 
 All tasks truncate at their horizon. Source: the task definitions of IsaacGymEnvs 1.5.1 (Makoviychuk
 et al. 2021), written anew over MuJoCo 3.17 with models of our own.
 
-MuJoCo and MuJoCo Warp agree: the same state and action lead to the same state up to rounding, in
-BallBalance, whose legs are held by stiff constraints, up to about 1 %. They do not on
-AnymalTerrain's height field, which is left to MuJoCo.
+MuJoCo and MuJoCo Warp agree: in nearly all worlds the same state and action lead to the same state
+up to a thousandth of the way moved, in BallBalance, whose legs are held by stiff constraints, up to
+a hundredth or two. They do not on AnymalTerrain's height field, which is left to MuJoCo.
 
 These are not Isaac Gym's results: contacts, motors and limits of speed are PhysX's there. The
 simulator itself runs through the engine ``isaacgym``, where it is installed.

@@ -66,7 +66,7 @@ _INSTALL = (
     f" under Python 3.8, then export {VARIABLE}=/path/to/that/bin/python"
 )
 
-_RESETS = {
+RESETS = {
     "Cartpole": "next-step",
     "Ant": "next-step",
     "Humanoid": "next-step",
@@ -76,7 +76,7 @@ _RESETS = {
     "Anymal": "next-step",
     "AnymalTerrain": "same-step",
 }
-"""When a task resets its worlds. A task that is not listed may do other things besides."""
+"""When a task resets its worlds."""
 
 
 class _Failure(Exception):
@@ -220,7 +220,7 @@ def simulation_seed(lanes: np.ndarray) -> int:
 
 def _start(row: int, task: Task, lanes: np.ndarray, python: str) -> _Simulation:
     connection, theirs = multiprocessing.Pipe()
-    facts = (task.name, len(lanes), task.horizon, simulation_seed(lanes), _RESETS[task.name])
+    facts = (task.name, len(lanes), task.horizon, simulation_seed(lanes), RESETS[task.name])
     output = tempfile.TemporaryFile()  # noqa: SIM115
     process = subprocess.Popen(
         [python, str(WORKER), str(theirs.fileno()), *map(str, facts)],
@@ -240,11 +240,6 @@ def _close(simulations: list[_Simulation]) -> None:
 
 def _fill(values: np.ndarray, received: bytes) -> None:
     values[...] = np.frombuffer(received, values.dtype).reshape(values.shape)
-
-
-def supports(task: Task) -> bool:
-    """Tell whether it is known when this task resets its worlds."""
-    return task.name in _RESETS
 
 
 def lacks(task: Task) -> Lack | None:

@@ -1,8 +1,8 @@
 """Physics: many worlds of one MuJoCo model, stepped together.
 
 A world's future follows from its positions, velocities and controls alone: solvers start afresh at
-every step of the task, so that no number depends on what ran before or beside it. Both engines
-read the same model (MJCF, in ``models/``).
+every step of the task, so that no number depends on what ran before or beside it (on a GPU, none
+but the rounding of sums). Both engines read the same model (MJCF, in ``models/``).
 """
 
 from __future__ import annotations
