@@ -13,8 +13,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from commands import suite
 
-from suite.cli import main
 from suite.records import load, save
 
 ROOT = Path(__file__).parent.parent
@@ -26,17 +26,6 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty working folder."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
-
-
-def suite(*arguments: str) -> int:
-    """Run a command in this process and return its exit code."""
-    before = signal.getsignal(signal.SIGTERM)
-    try:
-        with pytest.raises(SystemExit) as exit_:
-            main(arguments)
-    finally:
-        signal.signal(signal.SIGTERM, before)
-    return exit_.value.code or 0
 
 
 def start(*arguments: str, cwd: Path) -> subprocess.Popen[str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import signal
 import subprocess
 import sys
 import zlib
@@ -15,9 +14,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from commands import suite
 from factories import make_record
 
-from suite.cli import main
 from suite.protocols import SEED_RANGES
 from suite.records import load_all, save
 from suite.revisions import Revision
@@ -25,17 +24,6 @@ from suite.revisions import Revision
 ROOT = Path(__file__).parent.parent
 CARTPOLE, PENDULUM = "gymnasium/CartPole-v1", "gymnasium/Pendulum-v1"
 FLOORS = {CARTPOLE: 22.69, PENDULUM: -1255.55}
-
-
-def suite(*arguments: object) -> int:
-    """Run a command in this process and return its exit code."""
-    before = signal.getsignal(signal.SIGTERM)
-    try:
-        with pytest.raises(SystemExit) as exit_:
-            main(list(map(str, arguments)))
-    finally:
-        signal.signal(signal.SIGTERM, before)
-    return int(exit_.value.code or 0)
 
 
 @dataclass

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
 from dataclasses import replace
 from itertools import starmap
 from pathlib import Path
@@ -11,24 +10,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from commands import suite
 from factories import make_record
 
-from suite.cli import main
 from suite.records import load, save
 from suite.reproduction import _welch, compare, groups, repetition
 
 CELL = ("dqn", "gymnasium/CartPole-v1", "--protocol", "smoke")
-
-
-def suite(*arguments: object) -> int:
-    """Run a command in this process and return its exit code."""
-    before = signal.getsignal(signal.SIGTERM)
-    try:
-        with pytest.raises(SystemExit) as exit_:
-            main(list(map(str, arguments)))
-    finally:
-        signal.signal(signal.SIGTERM, before)
-    return int(exit_.value.code or 0)
 
 
 @pytest.fixture(scope="module")
