@@ -6,8 +6,9 @@ https://doi.org/10.1038/nature14236.
 Differences from the paper: Adam instead of RMSprop; several lanes step together, and
 ``update_period`` counts steps of all of them; the target follows the online network a little at
 every update (Lillicrap et al. 2016) unless ``target_rate`` is 1, because on small networks whole
-copies made values overshoot and returns collapse; evaluation is greedy, except on Atari, where it
-takes the paper's 5 % of random actions (a greedy policy may stand still for half an hour of play).
+copies made values overshoot and returns collapse; evaluation is greedy, except in games (Atari,
+Procgen, NetHack), where it takes the paper's 5 % of random actions (a greedy policy may stand still
+until the time is up).
 
 Actions: native on Discrete. On MultiDiscrete and Box (cut into bins) the value of a joint action is
 the mean over dimensions of one value per dimension and bin, so that the greedy action is found
@@ -245,6 +246,7 @@ ALGORITHM = Algorithm(
             "batch_size": 32,
             "update_period": 4,
             "learning_rate": 1e-4,
+            "evaluation": "sampled",
             "features": 256,
             "hidden": (),
         },
@@ -264,6 +266,7 @@ ALGORITHM = Algorithm(
             "batch_size": 32,
             "update_period": 4,
             "learning_rate": 1e-4,
+            "evaluation": "sampled",
             "replay_capacity": 50_000,
             "vectors": "symlog",
             "features": 256,

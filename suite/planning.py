@@ -7,8 +7,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from suite.cells import Cell
-from suite.names import family_of
+from suite.names import UnknownName, family_of
 from suite.records import LedgerRow, Record
+from suite.registry import load_algorithm
 
 _NO_LEARNER = "random"
 """Learns nothing, so its cost says nothing of what a learner's networks make of a family."""
@@ -31,8 +32,9 @@ def predict(cell: Cell, seeds: int, records: Iterable[Record]) -> Prediction | N
 
     From the records of the same algorithm on the same task if there are any, else on the same
     family, else on anything, times what the family costs other learners beyond what those cost
-    elsewhere. Records of smoke, with its tiny networks, say nothing. Time is taken to grow with
-    steps and seeds in proportion.
+    elsewhere: learners that replay, or do not, as the algorithm does, if there are any. Records of
+    smoke, with its tiny networks, say nothing. Time is taken to grow with steps and seeds in
+    proportion.
 
     Returns:
         None if the algorithm has no records.
@@ -65,10 +67,21 @@ def _family_factor(family: str, algorithm: str, records: Sequence[Record]) -> tu
         elsewhere = _costs([record for record in theirs if _family(record) != family])
         if here and elsewhere:
             factors[other] = _median_seconds(here) / _median_seconds(elsewhere)
+    # who updates once per rollout says little of who updates at every step
+    policy = _policy(algorithm)
+    factors = {name: each for name, each in factors.items() if _policy(name) == policy} or factors
     if not factors:
         return 1.0, ""
     factor = statistics.median(factors.values())
     return factor, f", {factor:.2g} times as dear for {', '.join(factors)}"
+
+
+def _policy(algorithm: str) -> str:
+    """``on``, ``off`` or ``none``; empty for an algorithm of old records that is gone."""
+    try:
+        return load_algorithm(algorithm).policy
+    except UnknownName:
+        return ""
 
 
 def _family(record: Record) -> str:

@@ -52,6 +52,26 @@ def test_a_family_without_records_costs_what_it_costs_other_learners_beyond_othe
     assert alone.hours == pytest.approx(2.5 * 100 / 3600)
 
 
+def test_learners_that_replay_are_compared_with_their_like():
+    def record(algorithm: str, place: str, seconds: float) -> Record:
+        task = {"here": "gymnasium/CartPole-v1", "elsewhere": "mujoco/HalfCheetah-v5"}[place]
+        return factories.make_record(algorithm, task, steps=20_000, wall_seconds=seconds)
+
+    records = [record("td3", "elsewhere", 10.0)]
+    records += [record("ppo", "here", 900.0), record("ppo", "elsewhere", 1.0)]
+    cell = make_cell("td3")
+
+    def basis() -> str:
+        prediction = predict(cell, 5, records)
+        assert prediction is not None
+        return prediction.basis
+
+    assert basis().endswith("9e+02 times as dear for ppo")  # nobody else to ask
+    records += [record("sac", "here", 30.0), record("sac", "elsewhere", 10.0)]
+    records += [record("gone", "here", 70.0), record("gone", "elsewhere", 10.0)]
+    assert basis().endswith("3 times as dear for sac")
+
+
 def test_without_records_of_the_algorithm_there_is_no_prediction():
     others = [factories.make_record("sac"), factories.make_record(protocol="smoke")]
     assert predict(CELL, 5, others) is None
