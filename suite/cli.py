@@ -467,7 +467,7 @@ def perf(
     from dataclasses import asdict
 
     from suite.perf import run_perf
-    from suite.stepping import run_stepping
+    from suite.stepping import family_ratios, run_stepping
 
     def tell(line: str) -> None:
         _stderr().print(line, highlight=False)
@@ -503,7 +503,8 @@ def perf(
             [row.task, f"{row.ours:,.0f}", f"{row.alone:,.0f}", f"{row.ratio:.2f}", row.package]
             for row in stepping
         ],
-        note="16 lanes; ours with 2 threads",
+        note="16 lanes; ours with 2 threads. Geometric means: "
+        + ", ".join(f"{name} {ratio:.2f}" for name, ratio in family_ratios(stepping).items()),
     )
     return 0
 

@@ -8,15 +8,16 @@ environment. Both take turns with the same random actions in one process.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from importlib import metadata
-from statistics import median
+from statistics import geometric_mean, median
 from typing import Any
 
 import numpy as np
 
-from suite.registry import engine_for, find_task
+from suite.names import family_of
+from suite.registry import engine_for, find_task, load_family
 from suite.spaces import ActionSpace, Box, Discrete
 from suite.streams import lane_seeds
 
@@ -134,28 +135,52 @@ def _procgen(name: str, count: int) -> Step:
 
 
 PACKAGES: Mapping[str, tuple[str, Callable[[str, int], Step]]] = {
-    "mujoco/HalfCheetah-v5": ("gymnasium", _mujoco),
-    "dmcontrol/cheetah-run": ("dm_control", _dm_control),
-    "minigrid/MiniGrid-DoorKey-5x5-v0": ("minigrid", _minigrid),
-    "nethack/NetHackScore-v0": ("nle", _nle),
-    "atari/Pong-v5": ("ale-py", _ale),
-    "procgen/coinrun-easy": ("procgen-mirror", _procgen),
+    "mujoco": ("gymnasium", _mujoco),
+    "dmcontrol": ("dm_control", _dm_control),
+    "minigrid": ("minigrid", _minigrid),
+    "nethack": ("nle", _nle),
+    "atari": ("ale-py", _ale),
+    "procgen": ("procgen-mirror", _procgen),
 }
-"""What each task is compared with: a distribution, and how it is stepped without us."""
+"""What each family is compared with: a distribution, and how it is stepped without us."""
+
+
+def compared_tasks() -> list[str]:
+    """Name all robots' tasks, and one of each other family.
+
+    How a robot compares depends on its weight: a light one is slow in Python, a heavy one in its
+    physics.
+    """
+    robots = [task for name in ("mujoco", "dmcontrol") for task in load_family(name).tasks.values()]
+    return [
+        *(task.id for task in robots if not task.id.endswith("-pixels")),
+        "minigrid/MiniGrid-DoorKey-5x5-v0",
+        "nethack/NetHackScore-v0",
+        "atari/Pong-v5",
+        "procgen/coinrun-easy",
+    ]
 
 
 def run_stepping(rounds: int, tell: Callable[[str], None] = lambda text: None) -> list[Rates]:
-    """Compare every task of :data:`PACKAGES`; ``tell`` is called with a line before each."""
+    """Compare all of :func:`compared_tasks`; ``tell`` is called with a line before each."""
     rates = []
-    for task in PACKAGES:
+    for task in compared_tasks():
         tell(f"stepping {task}: {rounds} rounds")
         rates.append(compare(task, rounds))
     return rates
 
 
+def family_ratios(rates: Iterable[Rates]) -> dict[str, float]:
+    """Geometric mean of the ratios of each family's tasks."""
+    ratios: dict[str, list[float]] = {}
+    for each in rates:
+        ratios.setdefault(family_of(each.task), []).append(each.ratio)
+    return {family: geometric_mean(each) for family, each in ratios.items()}
+
+
 def compare(task_id: str, rounds: int, steps: int = 200) -> Rates:
     """Step both sides ``rounds`` times in turn, ``steps`` steps of every lane each."""
-    package, make = PACKAGES[task_id]
+    package, make = PACKAGES[family_of(task_id)]
     task = find_task(task_id)
     seeds = lane_seeds(range(SEEDS), "train", 0, LANES)
     lanes = engine_for(task).make(task, seeds, "train", THREADS)
