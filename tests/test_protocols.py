@@ -25,11 +25,11 @@ from suite.protocols import (
 from suite.tasks import Task
 
 FROZEN = {
-    "smoke": (2, "00bbc276285bbcc2"),
-    "quick": (1, "5ea7080828238834"),
-    "standard": (1, "cd4c190d1bbb6cf0"),
-    "validation": (1, "54e24fd3043e157f"),
-    "bank": (1, "efe68e810350733e"),
+    "smoke": (2, "a645fe04119b5db4"),
+    "quick": (1, "2b4a2b846aae2f80"),
+    "standard": (1, "707b03519d7ab940"),
+    "validation": (1, "c2a5fcb4594fbf39"),
+    "bank": (1, "cd62c2779e587663"),
 }
 """Version and hash. A number that changes needs a new version, of its row or of the protocol."""
 
@@ -81,16 +81,17 @@ def test_a_row_may_have_its_own_evaluations_under_its_own_version():
     quick = PROTOCOLS["quick"]
     usual = rules_for(quick, "ppo", "gymnasium/CartPole-v1")
     rare = rules_for(quick, "ppo", "nethack/NetHackScore-v0")
-    assert (usual.evaluations, usual.version) == (20, 1)
-    assert (rare.evaluations, rare.version) == (5, 2)
-    assert rare == replace(quick, evaluations=5, version=2)
+    assert (usual.evaluations, usual.episodes, usual.version) == (20, 10, 1)
+    assert (rare.evaluations, rare.episodes, rare.version) == (2, 25, 3)
+    assert rare == replace(quick, evaluations=2, episodes=25, version=3)
     assert rules_for(quick, "ppo", "mujoco/Ant-v5") == quick  # a trial's rules
 
 
 @pytest.mark.parametrize("name", PROTOCOLS)
 def test_every_row_that_departs_from_its_protocol_says_since_which_version(name: str):
     for row in PROTOCOLS[name].budgets:
-        assert (row.version is None) == (row.evaluations is None)
+        departs = row.evaluations is not None or row.episodes is not None
+        assert departs == (row.version is not None)
         assert (row.version or PROTOCOLS[name].version + 1) > PROTOCOLS[name].version
 
 
@@ -215,6 +216,9 @@ def test_the_hash_changes_with_every_field(name: str):
         Budget("gymnasium/Acrobot-v1", 100, None),
         Budget("gymnasium/CartPole-v1", 101, None),
         Budget("gymnasium/CartPole-v1", 100, ("ppo",)),
+        Budget("gymnasium/CartPole-v1", 100, evaluations=5),
+        Budget("gymnasium/CartPole-v1", 100, episodes=5),
+        Budget("gymnasium/CartPole-v1", 100, version=2),
     ],
 )
 def test_the_hash_changes_with_every_field_of_a_budget(other: Budget):

@@ -63,11 +63,11 @@ def _rules(draft: Draft) -> list[str]:
 
 
 def _exceptions(protocol: Protocol) -> str:
-    """Rows whose number of evaluations or version is their own."""
-    own = [row for row in protocol.budgets if row.evaluations or row.version]
+    """Rows whose number of evaluations or episodes or version is their own."""
+    own = [row for row in protocol.budgets if row.evaluations or row.episodes or row.version]
     return "".join(
-        f"; {escape(row.task)}: {plural(row.evaluations or protocol.evaluations, 'evaluation')},"
-        f" version {row.version or protocol.version}"
+        f"; {escape(row.task)}: {plural(row.evaluations or protocol.evaluations, 'evaluation')} of"
+        f" {row.episodes or protocol.episodes}, version {row.version or protocol.version}"
         for row in own
     )
 
