@@ -80,14 +80,14 @@ def assert_same(first: LaneStep, second: LaneStep, where: Any = ..., other: Any 
         np.testing.assert_array_equal(values[where], others[other])
 
 
-@pytest.mark.parametrize(("engine", "task"), **cases(*FAMILIES, probes.FAMILY))
-def test_two_thousand_random_steps_keep_the_contract(engine: Engine, task: Task):
+def assert_contract(engine: Engine, task: Task, steps: int) -> None:
+    """Step 20 lanes at random, ``steps`` times each, and check everything that lanes promise."""
     lanes = engine.make(task, lane_seeds((2, 3), "train", 0, 10), "train", 1)
     spaces = lanes.spaces
     first = lanes.reset()
     for name, space in spaces.observation.items():
         assert contains(space, first[name])
-    for action in random_actions(spaces.action, (2, 10), 100):
+    for action in random_actions(spaces.action, (2, 10), steps):
         outcome = lanes.step(action)
         assert outcome.obs.keys() == outcome.next_obs.keys() == spaces.observation.keys()
         for name, space in spaces.observation.items():
@@ -106,6 +106,17 @@ def test_two_thousand_random_steps_keep_the_contract(engine: Engine, task: Task)
     assert lanes.failures == {}
     lanes.close()
     lanes.close()
+
+
+@pytest.mark.parametrize(("engine", "task"), **cases(*FAMILIES, probes.FAMILY))
+def test_two_thousand_random_steps_keep_the_contract(engine: Engine, task: Task):
+    assert_contract(engine, task, steps=100)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("engine", "task"), **cases(*FAMILIES, probes.FAMILY))
+def test_ten_thousand_random_steps_keep_the_contract(engine: Engine, task: Task):
+    assert_contract(engine, task, steps=500)
 
 
 @pytest.mark.parametrize(("engine", "task"), **cases(*FAMILIES, probes.FAMILY))
