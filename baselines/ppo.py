@@ -321,8 +321,8 @@ ALGORITHM = Algorithm(
             "features": 128,
             "hidden": (64,),
         },
-        # discount of NLE's agent; one epoch takes about half the time of three, and at this budget
-        # neither could be told from the random policy
+        # discount of NLE's agent; one epoch is a third of the updates of three, and in the quick
+        # protocol neither could be told from the random policy
         "nethack": {
             "evaluation": "sampled",
             "epochs": 1,

@@ -31,8 +31,9 @@ from suite.cells import Request, find_cells
 from suite.envs.nethack import CROP, FAMILY, OBSERVATION, RECORD, STONE, Game, NetHackLanes
 from suite.executors import Event, Finished, Job
 from suite.records import Record, load
-from suite.spaces import Discrete
+from suite.spaces import Discrete, contains
 from suite.steps import LaneStep
+from suite.streams import lane_seeds
 from suite.tasks import Task
 
 ROOT = Path(__file__).parent.parent
@@ -393,3 +394,19 @@ def test_a_bench_runs_a_killed_seed_again_and_ends_with_the_same_episodes(
     assert [(run.status, run.attempts) for run in killed.runs] == [("ok", 1), ("ok", 2)]
     pd.testing.assert_frame_equal(killed.episodes, undisturbed.episodes)
     assert [run.digest for run in killed.runs] == [run.digest for run in undisturbed.runs]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("task", **TASKS)
+def test_ten_thousand_random_steps_raise_nothing(task: Task):
+    lanes = make(lane_seeds((0, 1), "train", 0, 8), task, threads=2)
+    lanes.reset()
+    ends = 0
+    for action in random_actions(lanes.spaces.action, (2, 8), 10_000 // 16):
+        outcome = lanes.step(action)
+        ends += int((outcome.terminated | outcome.truncated).sum())
+        for name, space in OBSERVATION.items():
+            assert contains(space, outcome.next_obs[name])
+    assert lanes.failures == {}
+    assert ends > 0
+    lanes.close()
