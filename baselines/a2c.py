@@ -195,19 +195,20 @@ PRESETS: dict[str, dict[str, Any]] = {
         "normalise_rewards": False,
         "hidden": (),
     },
-    # discount and networks of Cobbe et al. 2020
+    # discount of Cobbe et al. 2020; few lanes, as in PPO's preset for this family
     "procgen": {
         "evaluation": "sampled",
-        "lanes": 16,
-        "rollout_steps": 16,
+        "lanes": 4,
+        "rollout_steps": 64,
         "learning_rate": 5e-4,
         "anneal_learning_rate": False,
         "discount": 0.999,
         "trace": 0.95,
-        "image_network": "impala",
         "features": 256,
         "hidden": (),
     },
+    # lanes and networks of Cobbe et al. 2020
+    "standard:procgen/*": {"lanes": 64, "rollout_steps": 16, "image_network": "impala"},
     # lanes, step size and trace of rl-starter-files
     "minigrid": {
         "evaluation": "sampled",

@@ -281,20 +281,22 @@ ALGORITHM = Algorithm(
             "piece_size": 256,
             "fisher_stride": 8,
         },
-        # discount and networks of Cobbe et al. 2020
+        # discount of Cobbe et al. 2020; few lanes, as in PPO's preset for this family
         "procgen": {
             "evaluation": "sampled",
-            "lanes": 16,
+            "lanes": 4,
+            "rollout_steps": 512,
             "critic_epochs": 3,
             "critic_learning_rate": 5e-4,
             "critic_minibatch_size": 256,
             "discount": 0.999,
-            "image_network": "impala",
             "features": 256,
             "hidden": (),
             "piece_size": 128,
             "fisher_stride": 16,
         },
+        # lanes, steps and networks of Cobbe et al. 2020
+        "standard:procgen/*": {"lanes": 64, "rollout_steps": 256, "image_network": "impala"},
         "minigrid": {
             "evaluation": "sampled",
             "lanes": 16,

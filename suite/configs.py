@@ -50,8 +50,9 @@ def resolve_config(
     """Build the config of a run; later sources win.
 
     Order: the defaults, the preset of the task's family, those of patterns that the task matches
-    (``dmcontrol/*-pixels``), of the task, of the protocol, then single overrides. A preset that a
-    user names takes the place of those of family, patterns and task: it is the same everywhere.
+    (``dmcontrol/*-pixels``), by itself or after the protocol's name (``standard:procgen/*``), of
+    the task, of the protocol, then single overrides. A preset that a user names takes the place of
+    those of family, patterns and task: it is the same everywhere.
 
     Args:
         algorithm: the registry entry (its ``config`` and ``presets``).
@@ -70,7 +71,8 @@ def resolve_config(
         raise UnknownName("preset", preset, presets)
     family = family_of(task)
     values: dict[str, Any] = {}
-    patterns = [name for name in presets if "*" in name and fnmatchcase(task, name)]
+    names = (task, f"{protocol}:{task}")
+    patterns = [key for key in presets if "*" in key and any(fnmatchcase(n, key) for n in names)]
     for name in (protocol, preset) if preset else (family, *patterns, task, protocol):
         values |= presets.get(name, {})
     types_by_field = typing.get_type_hints(algorithm.config)

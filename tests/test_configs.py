@@ -39,11 +39,12 @@ class TestPrecedence:
     SOURCES: tuple[tuple[str, dict[str, Any]], ...] = (
         ("mujoco", {"lanes": 1}),
         ("mujoco/A*", {"lanes": 7}),
+        ("smoke:mujoco/*", {"lanes": 8}),
         ("mujoco/Ant-v5", {"lanes": 2}),
         ("smoke", {"lanes": 3}),
     )
 
-    @pytest.mark.parametrize(("sources", "lanes"), [(0, 4), (1, 1), (2, 7), (3, 2), (4, 3)])
+    @pytest.mark.parametrize(("sources", "lanes"), [(0, 4), (1, 1), (2, 7), (3, 8), (4, 2), (5, 3)])
     def test_later_sources_win(self, sources: int, lanes: int):
         presets = dict(self.SOURCES[:sources])
         config = resolve_config(algorithm(**presets), "mujoco/Ant-v5", "smoke")
@@ -69,7 +70,12 @@ class TestPrecedence:
         assert config == Config(lanes=1, hidden=(16,), loss="squared")
 
     def test_presets_of_other_tasks_and_protocols_do_not_count(self):
-        others = {"atari": {"lanes": 1}, "*/Humanoid-*": {"lanes": 4}}
+        others = {
+            "atari": {"lanes": 1},
+            "*/Humanoid-*": {"lanes": 5},
+            "standard:mujoco/*": {"lanes": 6},
+            "quick:atari/*": {"lanes": 7},
+        }
         entry = algorithm(**others, smoke={"lanes": 2}, guide={"lanes": 3})
         assert resolve_config(entry, "mujoco/Ant-v5", "quick") == Config()
 

@@ -8,6 +8,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from baselines.agent import Setting
 from baselines.parts.heads import Distribution, make_head
@@ -16,6 +17,7 @@ from baselines.parts.networks import Encoder, EncoderOptions, ImageNetwork, Vect
 from baselines.parts.normalise import RewardScale
 from baselines.parts.optim import ParameterMatrix
 from baselines.parts.returns import generalised_advantage
+from suite.spaces import leaf_kind
 from suite.steps import Observation, Transition
 from suite.streams import Streams
 
@@ -33,7 +35,7 @@ class PolicyConfig:
     vectors: VectorScale = "moments"
     """How vector observations are scaled: by running moments, symlog or not at all."""
     image_network: ImageNetwork = "nature"
-    """Convolutions for images."""
+    """Convolutions for images; ``impala`` with features of bounded size."""
     features: int = 512
     """Outputs of the dense layer after an image or a grid of symbols."""
     evaluation: Literal["greedy", "sampled"] = "greedy"
@@ -120,7 +122,24 @@ def _encoder(setting: Setting, config: PolicyConfig, twice_differentiable: bool 
     options = EncoderOptions(
         config.image_network, config.features, config.vectors, twice_differentiable
     )
-    return Encoder(setting.streams, setting.spaces.observation, options)
+    spaces = setting.spaces.observation
+    has_images = any(leaf_kind(space) == "image" for space in spaces.values())
+    is_residual = has_images and config.image_network == "impala"
+    return (_BoundedEncoder if is_residual else Encoder)(setting.streams, spaces, options)
+
+
+class _BoundedEncoder(Encoder):
+    """An encoder whose features have a root mean square of 1 (Zhang, Sennrich 2019, RMSNorm).
+
+    For networks with residual connections, through which features grow from block to block:
+    without it the first policy and value of IMPALA's network are far from flat. On Procgen's
+    screens values of a return of about 1 began between -20 and 60, and the first updates fitted
+    the policy to their errors.
+    """
+
+    def forward(self, obs: Observation) -> Tensor:
+        features = super().forward(obs)
+        return F.rms_norm(features, features.shape[-1:], eps=1e-6)
 
 
 def _mlp(
