@@ -311,19 +311,20 @@ ALGORITHM = Algorithm(
             "hidden": (),
             "piece_size": 256,
         },
-        # discount and networks of Cobbe et al. 2020; episodes of up to 1,000 steps
+        # discount of Cobbe et al. 2020; few lanes, as in PPO's preset for this family
         "procgen": {
             "evaluation": "sampled",
-            "lanes": 8,
-            "rollout_steps": 128,
+            "lanes": 4,
+            "rollout_steps": 512,
             "whole_episodes": False,
             "learning_rate": 1e-3,
             "discount": 0.999,
-            "image_network": "impala",
             "features": 256,
             "hidden": (),
             "piece_size": 128,
         },
+        # lanes, steps and networks of Cobbe et al. 2020
+        "standard:procgen/*": {"lanes": 64, "rollout_steps": 256, "image_network": "impala"},
         # episodes of 100 to 288 steps
         "minigrid": {
             "evaluation": "sampled",
