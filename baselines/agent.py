@@ -113,8 +113,8 @@ class Algorithm:
     """The published habit in evaluation; a config's own field ``evaluation`` comes first."""
     presets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Overrides of the config's defaults by family (``mujoco``), by a pattern of tasks
-    (``dmcontrol/*-pixels``), by task (``gymnasium/Taxi-v3``), by protocol (``smoke``) or by a name
-    a user may ask for (``guide``)."""
+    (``dmcontrol/*-pixels``) or of a protocol's tasks (``standard:procgen/*``), by task
+    (``gymnasium/Taxi-v3``), by protocol (``smoke``) or by a name a user may ask for (``guide``)."""
 
     def build(
         self, spaces: Spaces, lanes: int, total_steps: int, streams: Streams, config: Any
