@@ -330,6 +330,8 @@ class Impala(Convolutions):
     """The residual network of Espeholt et al. 2018 (IMPALA): three blocks of 16, 32, 32 channels.
 
     A block: a convolution, max-pooling by 2, and two residual units of two convolutions each.
+    Nothing bounds what comes out, which begins near 18 per dense feature on Procgen's screens
+    (Nature's network on Atari's: 0.3 to 0.6); policies bound it.
     """
 
     BLOCKS = (16, 32, 32)
