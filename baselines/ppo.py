@@ -297,7 +297,7 @@ ALGORITHM = Algorithm(
         # few lanes, because every segment of a protocol begins its episodes anew, and with 16 a
         # segment of the quick protocol ends before most coins are reached; large minibatches,
         # because updates from rollouts without a reward are noise: with 16 lanes and batches of
-        # 256, three of six tuning seeds drifted to the left for good within five updates
+        # 256, three of six tuning seeds had turned away from all coins after five updates
         "procgen": {
             "evaluation": "sampled",
             "lanes": 4,

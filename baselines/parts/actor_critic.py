@@ -132,9 +132,8 @@ class _BoundedEncoder(Encoder):
     """An encoder whose features have a root mean square of 1 (Zhang, Sennrich 2019, RMSNorm).
 
     For networks with residual connections, through which features grow from block to block:
-    without it the first policy and value of IMPALA's network are far from flat. On Procgen's
-    screens values of a return of about 1 began between -20 and 60, and the first updates fitted
-    the policy to their errors.
+    without it the first policy and value of IMPALA's network are far from flat. On coinrun's
+    screens, first values of a return whose deviation is 1 had a mean of 19 and a deviation of 33.
     """
 
     def forward(self, obs: Observation) -> Tensor:
