@@ -103,3 +103,11 @@ def test_only_features_of_residual_networks_are_bounded():
         obs = PICTURES.unsqueeze(0) if name == "image" else torch.full((1, 5, 4), 0.5)
         squares = agent.networks.encoder({name: obs}).square().mean(dim=-1)
         assert torch.allclose(squares[:, 1:], torch.ones(()), atol=1e-3) == is_bounded
+
+
+@pytest.mark.parametrize("algorithm", ON_POLICY)
+def test_procgen_has_the_papers_lanes_and_network_under_the_standard_protocol_alone(algorithm: str):
+    entry = load_algorithm(algorithm)
+    for protocol, lanes, network in (("quick", 4, "nature"), ("standard", 64, "impala")):
+        config = resolve_config(entry, "procgen/coinrun-easy", protocol)
+        assert (config.lanes, config.image_network) == (lanes, network)
