@@ -311,7 +311,7 @@ ALGORITHM = Algorithm(
             "features": 256,
             "hidden": (),
         },
-        # as there
+        # lanes, steps, minibatches and network as there
         "standard:procgen/*": {
             "lanes": 64,
             "rollout_steps": 256,

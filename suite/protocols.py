@@ -69,8 +69,8 @@ class Protocol:
     """Run seeds, in the order they are run; the first ones of one of the ``SEED_RANGES``."""
     segments: int
     """Parts that a run is cut into; at each cut the training lanes are made anew. So an episode of
-    training is at most steps / segments / lanes long: what lies farther from its beginning is only
-    learned with fewer lanes."""
+    training is at most steps / segments / lanes long: what lies farther from its beginning is not
+    met in training unless there are fewer lanes."""
     evaluations: int
     """Evaluations after the one at step 0, equally spaced; the last at the end of the budget."""
     episodes: int

@@ -331,7 +331,7 @@ class Impala(Convolutions):
 
     A block: a convolution, max-pooling by 2, and two residual units of two convolutions each.
     Nothing bounds what comes out, which begins near 18 per dense feature on Procgen's screens
-    (Nature's network on Atari's: 0.3 to 0.6); policies bound it.
+    (Nature's network on Atari's: 0.3 to 0.6). On-policy algorithms bound it; others do not.
     """
 
     BLOCKS = (16, 32, 32)
